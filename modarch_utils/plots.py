@@ -1,0 +1,139 @@
+"""The course's figures: one palette, one style, and alternative text for every picture."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "pink": "#CC79A7",
+    "amber": "#E69F00",
+    "sky": "#56B4E9",
+    "grey": "#6B7280",
+    "ink": "#1F2937",
+}
+"""Okabe and Ito's colours, which people with any colour vision can tell apart."""
+
+
+def use_style() -> None:
+    """Set the course's look for every figure that follows."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": plt.cycler(color=list(PALETTE.values())[:6]),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "grid.color": "#E5E7EB",
+            "grid.linewidth": 0.8,
+            "lines.linewidth": 2,
+            "font.size": 10,
+            "legend.frameon": False,
+        }
+    )
+
+
+def show(figure: Figure, *, alt: str, caption: str) -> None:
+    """Display a figure in a notebook with its alternative text and a caption under it.
+
+    Args:
+        figure: drawn figure; it is closed afterwards, so that Jupyter does not show it twice.
+        alt: what a reader who cannot see the figure needs to know.
+        caption: one or two sentences that make sense without the text around them.
+
+    Raises:
+        ValueError: ``alt`` or ``caption`` is empty.
+    """
+    from IPython.display import display
+
+    if not alt.strip() or not caption.strip():
+        raise ValueError("A figure needs alternative text and a caption; give both to show().")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    display(
+        {"image/png": buffer.getvalue(), "text/plain": f"Figure: {caption}"},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+    display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True)
+
+
+def to_image(image: torch.Tensor) -> np.ndarray:
+    """Turn ``(3, H, W)`` or ``(1, H, W)`` into an array that ``imshow`` draws, ``(H, W, 3)``.
+
+    uint8 images stay as they are; floats are taken to lie in [0, 1] and are clipped to it.
+    """
+    array = image.detach().cpu()
+    array = array.permute(1, 2, 0).expand(-1, -1, 3).numpy()
+    return array if array.dtype == np.uint8 else array.clip(0, 1)
+
+
+def image_grid(
+    images: torch.Tensor,
+    captions: Sequence[str] | None = None,
+    ncols: int = 8,
+    size: float = 1.2,
+    title: str = "",
+) -> Figure:
+    """Draw images in rows.
+
+    Args:
+        images: ``(N, C, H, W)``, uint8 or floats in [0, 1]; C is 1 or 3.
+        captions: one short text under each image.
+        ncols: images in a row.
+        size: inches of one image.
+        title: heading of the figure.
+    """
+    nrows = -(-len(images) // ncols)
+    height = size * (1.25 if captions else 1.03) * nrows + (0.35 if title else 0)
+    figure, axes = plt.subplots(nrows, ncols, figsize=(size * ncols, height), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(to_image(image), interpolation="nearest" if image.shape[-1] < 96 else None)
+        if captions is not None:
+            axis.set_title(captions[i], fontsize=8, fontweight="normal", loc="center")
+    if title:
+        figure.suptitle(title, fontweight="bold")
+    return figure
+
+
+def steps(
+    ax: Axes,
+    labels: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float] | None = None,
+    *,
+    color: str = PALETTE["blue"],
+    label: str = "",
+    marker: str = "o",
+) -> None:
+    """Draw a ladder of named steps from top to bottom, with error bars.
+
+    Args:
+        ax: axes to draw on.
+        labels: names of the steps, first at the top.
+        mean: one value for each step; NaN leaves a gap.
+        std: standard deviations.
+        color, label, marker: look and legend entry of the line.
+    """
+    y = np.arange(len(labels))
+    ax.errorbar(
+        mean, y, xerr=std, marker=marker, color=color, label=label, capsize=2, markersize=5, lw=1.3
+    )
+    ax.set_yticks(y, labels)
+    ax.set_ylim(len(labels) - 0.5, -0.5)

@@ -1,0 +1,101 @@
+"""The one place that knows how big the machine is.
+
+A notebook never asks which hardware it runs on. It asks ``profile.current()`` for a
+:class:`Profile` and uses the names and lengths written there. Two profiles exist:
+
+* ``laptop`` (the default, and what CI runs): no network, the rendered ``scenes``, short training.
+* ``gpu`` (``MODARCH_PROFILE=gpu``): real data sets, hub checkpoints, full-size networks.
+
+The *device* is found, not chosen by the profile: a laptop with a GPU uses it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a notebook may use on this machine."""
+
+    name: str
+    """``"laptop"`` or ``"gpu"``."""
+    classification: str
+    """Data set for classification, a name that ``data.datasets.load`` knows."""
+    image_size: int
+    """Side of a training image in pixels."""
+    train_images: int
+    """Training images that a live run may use."""
+    val_images: int
+    """Held-out images that a live run is scored on."""
+    epochs: int
+    """Epochs of a live training run."""
+    width: int
+    """Channels of a trained network's first stage (the papers' is 96)."""
+    autocast: str
+    """Precision that pays in training here: ``"no"``, ``"bf16"`` or ``"fp16"``."""
+
+    @property
+    def device(self) -> torch.device:
+        """The fastest device found: CUDA, then Apple's MPS, then the CPU."""
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+
+    @property
+    def progress(self) -> bool:
+        """Whether long steps draw a progress bar (``MODARCH_PROGRESS=0`` turns it off)."""
+        return os.environ.get("MODARCH_PROGRESS", "1") != "0"
+
+
+PROFILES = {
+    "laptop": Profile(
+        name="laptop",
+        classification="scenes",
+        image_size=32,
+        train_images=4_000,
+        val_images=1_000,
+        epochs=2,
+        width=16,
+        autocast="no",
+    ),
+    "gpu": Profile(
+        name="gpu",
+        classification="cifar10",
+        image_size=32,
+        train_images=50_000,
+        val_images=10_000,
+        epochs=30,
+        width=96,
+        autocast="bf16",
+    ),
+}
+
+
+def current() -> Profile:
+    """Return the profile named by ``MODARCH_PROFILE`` (``laptop`` when unset).
+
+    Raises:
+        ValueError: the variable names no profile.
+    """
+    name = os.environ.get("MODARCH_PROFILE", "laptop")
+    if name not in PROFILES:
+        raise ValueError(
+            f"MODARCH_PROFILE={name!r} names no profile; set it to one of {', '.join(PROFILES)}."
+        )
+    return PROFILES[name]
+
+
+def cache_dir() -> Path:
+    """Return the folder for rendered and downloaded data, making it if needed.
+
+    ``MODARCH_CACHE`` when set, otherwise ``modarch`` under the user's cache folder.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modarch"
+    path = Path(os.environ.get("MODARCH_CACHE", default))
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,107 @@
+"""The built site in a real browser: Debian's Chromium, or a Chrome that is there already."""
+
+import functools
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The sandbox needs rights that root in a container lacks; the pages are our own. The rest keeps
+# the browser from calling home.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site) -> Iterator[str]:
+    """The site's address, served on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        missing = "no Chromium found: `make browser` installs it (Debian, Ubuntu)"
+        if os.environ.get("MODARCH_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"MODARCH_REQUIRE_BROWSER=1, but {missing}")
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+def watch(page: Page, address: str) -> list[str]:
+    """Collect what goes wrong on a page: console errors, exceptions, requests that leave it."""
+    found: list[str] = []
+
+    def route(request) -> None:
+        if request.request.url.startswith((address, "data:", "blob:")):
+            request.continue_()
+        else:
+            found.append(f"request to {request.request.url}")
+            request.abort()
+
+    page.route("**/*", route)
+    page.on("console", lambda m: m.type == "error" and found.append(f"console: {m.text}"))
+    page.on("pageerror", lambda error: found.append(f"exception: {error}"))
+    page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
+    return found
+
+
+def test_the_site_in_a_browser(address, browser, chapters):
+    """One test, so that where there is no browser one test is skipped."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    found = watch(page, address)
+
+    page.goto(address)
+    page.wait_for_url(f"**/{chapters[0]}.html")
+
+    for name in chapters:
+        page.goto(f"{address}/{name}.html", wait_until="networkidle")
+        assert page.locator("article h1").count() == 1, f"{name} has no title"
+        for image in page.locator("article img").all():
+            image.scroll_into_view_if_needed()
+            width = image.evaluate("i => i.decode().then(() => i.naturalWidth, () => 0)")
+            if not width:
+                found.append(f"{name}: {image.get_attribute('src')} did not load")
+        formulas, drawn = page.locator("article .math").count(), page.locator("mjx-container")
+        if formulas and not drawn.count():
+            found.append(f"{name}: {formulas} formulas, none drawn")
+        page.evaluate("scrollTo(0, 0)")
+        if shots := os.environ.get("MODARCH_SCREENSHOTS"):
+            page.screenshot(path=f"{shots}/book_{name.replace('/', '_')}.png", full_page=True)
+
+    page.goto(f"{address}/{chapters[0]}.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("ledger")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=ledger")
+    result = page.locator("#search-results a", has_text="Ledger").first
+    result.wait_for(timeout=10_000)
+    result.click()
+    page.wait_for_url("**/book/ledger.html*")
+
+    page.close()
+    assert found == []

@@ -1,0 +1,70 @@
+"""The ledger says what the notebooks' outputs say, and nothing else."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from modarch_utils.claims import MIME
+from modarch_utils.claims import Ledger as Claims
+from tools import ledger
+
+
+def notebook(folder: Path, stem: str, rows: list[dict]) -> Path:
+    output = v4.new_output("display_data", data={MIME: rows, "text/plain": "claims"})
+    cells = [
+        v4.new_markdown_cell(f"# About {stem}\n\nText."),
+        v4.new_code_cell("claims", outputs=[output]),
+        v4.new_code_cell("1", outputs=[v4.new_output("execute_result", data={"text/plain": "1"})]),
+    ]
+    path = folder / f"{stem}.ipynb"
+    nbformat.write(v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.fixture
+def claims() -> Claims:
+    claims = Claims("02_b")
+    claims.add(
+        "Patchify helps | a little",
+        ours="61.2 %",
+        spread="± 0.4",
+        holds=True,
+        source="liu2022convnet",
+        paper="+0.15",
+        seeds="0-2",
+        minutes=12.34,
+        tolerance="1 point",
+    )
+    claims.add("Deeper wins", ours="-1.0", holds=False, source="he2016resnet", note="Too short.")
+    claims.add("Shapes agree", ours="yes", holds=True)
+    return claims
+
+
+def test_a_claim_is_a_row(tmp_path, claims):
+    page = ledger.page([notebook(tmp_path, "02_b", claims.rows())])
+    assert (
+        r"| Patchify helps \| a little | +0.15 {cite}`liu2022convnet` | 61.2 % ± 0.4 | 1 point "
+        "| 0-2 | 12.3 | ✓ reproduced |"
+    ) in page
+    assert (
+        "| Deeper wins *Too short.* | {cite}`he2016resnet` | -1.0 |  |  |  | ✗ not reproduced |"
+    ) in page
+    assert "| Shapes agree |  | yes |  |  |  | · ours |" in page
+    assert "[Open the chapter](../notebooks/02_b.ipynb)" in page
+
+
+def test_counts_add_up_over_chapters(tmp_path, claims):
+    two = [notebook(tmp_path, name, claims.rows()) for name in ("02_b", "03_c")]
+    page = ledger.page([notebook(tmp_path, "00_a", []), *two])
+    assert "| [About 02_b](#02_b) | 3 | 1 | 0 | 1 | 1 |" in page
+    assert "| **Together** | 6 | 2 | 0 | 2 | 2 |" in page
+    assert "00_a" not in page, "a chapter without claims has no section"
+
+
+def test_unknown_verdict_names_notebook_and_claim(tmp_path, claims):
+    rows = claims.rows()
+    rows[1]["verdict"] = "fine"
+    with pytest.raises(ValueError, match="02_b.ipynb.*Deeper wins.*'fine'"):
+        ledger.page([notebook(tmp_path, "02_b", rows)])

@@ -1,0 +1,161 @@
+"""The notebook pipeline, on small notebooks of its own."""
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from tools import notebooks
+
+SOURCE = """\
+# %% [markdown]
+# # A small chapter
+#
+# It adds.
+
+# %%
+import os
+
+print(1 + 1, os.path.basename(os.getcwd()), os.environ["MODARCH_PROGRESS"])
+
+# %% tags=["nbval-ignore-output"]
+2 + 2
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "notebooks" / "source" / "07_small.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A built notebook and its source; the tests below only read it, or work on a copy."""
+    path = tmp_path_factory.mktemp("built") / "notebooks" / "source" / "07_small.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(SOURCE)
+    notebooks.make(path, notebooks.target(path), strict=True)
+    return path
+
+
+def read(source):
+    return nbformat.read(notebooks.target(source), as_version=4)
+
+
+def test_build_runs_beside_the_notebook_without_progress(built):
+    _, first, second = read(built).cells
+    assert first.outputs[0].text == "2 notebooks 0\n"
+    assert second.outputs[0].data["text/plain"] == "4"
+    assert second.metadata.tags == ["nbval-ignore-output"]
+    assert notebooks.stale(built) is None
+    assert notebooks.faults(read(built)) == []
+
+
+def test_build_twice_gives_the_same_bytes(built, tmp_path):
+    again = tmp_path / "again.ipynb"
+    notebooks.make(built, again, strict=True)
+    assert again.read_bytes() == notebooks.target(built).read_bytes()
+
+
+def test_nothing_of_the_machine_is_kept(built):
+    text = notebooks.target(built).read_text()
+    assert "iopub" not in text and "version" not in text and str(built.parents[2]) not in text
+
+
+def test_ids_survive_an_edit_elsewhere(source):
+    before = [cell.id for cell in notebooks.convert(source).cells]
+    source.write_text(SOURCE.replace("2 + 2", "2 + 3"))
+    after = [cell.id for cell in notebooks.convert(source).cells]
+    assert before[:2] == after[:2] and before[2] != after[2]
+
+
+def test_ids_differ_for_equal_cells(source):
+    source.write_text("# %%\n1\n\n# %%\n1\n")
+    first, second = (cell.id for cell in notebooks.convert(source).cells)
+    assert first != second
+
+
+def test_never_built_is_stale(source):
+    assert notebooks.stale(source) == "it was never built"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda nb, path: path.write_text(SOURCE + "\n# %%\n3\n"), "source changed"),
+        (lambda nb, path: nb.cells[2].update(source="2 + 5"), "not those of its source"),
+        (lambda nb, path: nb.cells[2].metadata.pop("tags"), "not those of its source"),
+        (lambda nb, path: nb.cells.pop(0), "not those of its source"),
+        (lambda nb, path: nb.metadata.pop("modarch"), "source changed"),
+    ],
+    ids=["text edited", "cell edited", "tag removed", "cell removed", "never hashed"],
+)
+def test_a_change_on_either_side_is_stale(source, built, change, why):
+    notebook = read(built)
+    change(notebook, source)
+    nbformat.write(notebook, notebooks.target(source))
+    assert why in notebooks.stale(source)
+
+
+def test_a_failing_cell_is_named_and_nothing_is_overwritten(source):
+    notebooks.target(source).write_text("precious")
+    source.write_text(SOURCE + '\n# %%\nraise KeyError("lost")\n')
+    with pytest.raises(notebooks.NotebookError, match=r"07_small, cell 3:\n(.|\n)*lost"):
+        notebooks.make(source, notebooks.target(source), strict=True)
+    assert notebooks.target(source).read_text() == "precious"
+
+
+def test_what_is_committed_may_not_warn_but_a_students_run_may(source):
+    source.write_text("# %%\nimport sys\n\nprint('careful', file=sys.stderr)\n")
+    with pytest.raises(notebooks.NotebookError, match="07_small: cell 0 wrote to stderr: careful"):
+        notebooks.make(source, notebooks.target(source), strict=True)
+    assert not notebooks.target(source).exists()
+    notebooks.make(source, notebooks.target(source), strict=False)
+    assert notebooks.target(source).exists()
+
+
+def cell(*outputs, count=1):
+    return v4.new_code_cell("code", outputs=list(outputs), execution_count=count)
+
+
+def picture(alt=None):
+    metadata = {"image/png": {"alt": alt}} if alt is not None else {}
+    return v4.new_output("display_data", data={"image/png": "QUJD"}, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault"),
+    [
+        (cell(count=None), "cell 0 was not executed"),
+        (cell(v4.new_output("error", ename="E", evalue="v")), "cell 0 ended in an error: E: v"),
+        (cell(v4.new_output("stream", name="stderr", text="w")), "cell 0 wrote to stderr: w"),
+        (cell(picture()), "figure without alternative text"),
+        (cell(picture("  ")), "figure without alternative text"),
+        (cell(v4.new_output("display_data", data={"image/svg+xml": "<svg/>"})), "image/svg+xml"),
+        (cell(v4.new_output("stream", text="x" * 1_100_000)), "it has 1.1 MB"),
+    ],
+)
+def test_each_fault_is_found(bad, fault):
+    (found,) = notebooks.faults(v4.new_notebook(cells=[bad]))
+    assert fault in found
+
+
+def test_a_clean_notebook_has_no_fault():
+    good = cell(picture("A line that rises"), v4.new_output("stream", name="stdout", text="1"))
+    cells = [v4.new_markdown_cell("text"), good, v4.new_code_cell("")]
+    assert notebooks.faults(v4.new_notebook(cells=cells)) == []
+
+
+def test_report_names_what_is_over_budget(capsys):
+    notebooks.report({"02_quick": 1.0, "03_slow": 4.5, "04_slower": 20.0})
+    quick, slow, slower, together = capsys.readouterr().out.splitlines()
+    assert "over" not in quick
+    assert "over its budget of 4 minutes" in slow and "over its budget" in slower
+    assert "Together 25.5 minutes: over the budget of 25" in together
+
+
+def test_the_gpu_profile_may_reach_the_hub():
+    assert notebooks.kernel_environment("laptop")["HF_HUB_OFFLINE"] == "1"
+    assert notebooks.kernel_environment("gpu")["HF_HUB_OFFLINE"] == "0"

@@ -1,0 +1,1 @@
+"""What builds and checks the course; nothing here is installed with the package."""

@@ -1,0 +1,157 @@
+"""Times our networks against the libraries' own: `make bench`, or `python -m tools.bench --quick`.
+
+Each row runs forward and backward of two networks with the same weights on the same images, taking
+turns within one run, and reports the median of the pairwise ratios. Prints a table and writes
+`_build/bench.json`: a list of {"name", "ours_s", "reference_s", "ratio"}, where
+ratio = reference / ours, so at 1 and above ours is as fast. A chapter adds its rows to `BENCHES`.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from timm.models.convnext import checkpoint_filter_fn
+from torch import Tensor, nn
+
+from modarch_utils import measure
+from modarch_utils.models import convnext, resnet
+
+OUTPUT = Path(__file__).resolve().parents[1] / "_build" / "bench.json"
+
+
+def copy_in_order(ours: nn.Module, reference: nn.Module) -> None:
+    """Copies weights between networks whose state dicts list the same tensors in one order."""
+    values = ours.state_dict().values()
+    reference.load_state_dict(dict(zip(reference.state_dict(), values, strict=True)))
+
+
+def copy_convnext(ours: nn.Module, reference: nn.Module) -> None:
+    """Copies from the authors' names, which ours are, to timm's."""
+    reference.load_state_dict(checkpoint_filter_fn(ours.state_dict(), reference))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One row: two ways to make a network, and how to give the second the first's weights."""
+
+    name: str
+    ours: Callable[[], nn.Module]
+    reference: Callable[[], nn.Module]
+    copy: Callable[[nn.Module, nn.Module], None] = copy_in_order
+    input_shape: tuple[int, int, int, int] = (2, 3, 224, 224)
+
+
+BENCHES = [
+    Bench(
+        "convnext_tiny",
+        convnext.convnext_tiny,
+        lambda: timm.create_model("convnext_tiny"),
+        copy_convnext,
+    ),
+    Bench(
+        "convnextv2_tiny",
+        convnext.convnextv2_tiny,
+        lambda: timm.create_model("convnextv2_tiny"),
+        copy_convnext,
+    ),
+    Bench("resnet50", resnet.resnet50, lambda: timm.create_model("resnet50")),
+]
+
+
+def prepare(bench: Bench, input_shape: tuple[int, ...]) -> tuple[measure.Step, measure.Step]:
+    """The row's two steps, forward and backward in training mode.
+
+    Raises ValueError when the two networks do not compute the same, as a race between different
+    jobs means nothing.
+    """
+    torch.manual_seed(0)
+    ours, reference = bench.ours(), bench.reference()
+    randomise(ours)
+    bench.copy(ours, reference)
+    images = torch.randn(input_shape)
+    with torch.no_grad():
+        a, b = ours.eval()(images), reference.eval()(images)
+    if not torch.allclose(a, b, rtol=1e-3, atol=1e-4 * b.abs().max().item()):
+        raise ValueError(
+            f"{bench.name}: the outputs differ by {(a - b).abs().max():.2g} with equal weights; "
+            f"make them equal before timing them."
+        )
+    return training_step(ours, images), training_step(reference, images)
+
+
+def randomise(model: nn.Module) -> None:
+    """Moves every parameter off its first value: a zero gamma would hide a difference."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+
+
+def training_step(model: nn.Module, images: Tensor) -> measure.Step:
+    """Forward and backward of `model`, without the optimizer, which is torch's in both."""
+    model.train()
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model(images).square().mean().backward()
+
+    return step
+
+
+def main(
+    argv: Sequence[str] | None = None, benches: Sequence[Bench] = BENCHES, output: Path = OUTPUT
+) -> None:
+    """Runs the rows, prints the table and writes `output`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="rows to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="one 64x64 image, few repeats")
+    parser.add_argument("--repeats", type=int, help="pairs to time (default: 20; 3 with --quick)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
+    options = parser.parse_args(argv)
+    known = {bench.name for bench in benches}
+    if unknown := set(options.names) - known:
+        parser.error(f"no row is called {', '.join(unknown)}; there are {', '.join(known)}")
+    repeats = options.repeats or (3 if options.quick else 20)
+    torch.set_num_threads(options.threads)
+
+    # One thread's clock stops while other programs have the core; those of several would add up.
+    clock, seconds = time.process_time, "CPU time"
+    if options.threads > 1:
+        clock, seconds = time.perf_counter, "wall time"
+    print(
+        f"Forward and backward on the CPU, {options.threads} thread(s), {repeats} pairs in turns, "
+        f"{seconds}; a ratio above 1 means that ours is faster."
+    )
+    print(f"{'network':20} {'images':>14} {'ours':>9} {'reference':>9} {'ratio':>6}  quartiles")
+    rows = []
+    for bench in benches:
+        if options.names and bench.name not in options.names:
+            continue
+        shape = (1, *bench.input_shape[1:2], 64, 64) if options.quick else bench.input_shape
+        ours, reference = prepare(bench, shape)
+        result = measure.compare(ours, reference, warmup=2, repeats=repeats, clock=clock)
+        print(
+            f"{bench.name:20} {'x'.join(map(str, shape)):>14} {1e3 * result.ours_s:6.0f} ms "
+            f"{1e3 * result.reference_s:6.0f} ms {result.ratio:6.3f}  "
+            f"{result.q1:.3f}-{result.q3:.3f}",
+            flush=True,
+        )
+        rows.append(
+            {
+                "name": bench.name,
+                "ours_s": result.ours_s,
+                "reference_s": result.reference_s,
+                "ratio": result.ratio,
+            }
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"Written to {output}")
+
+
+if __name__ == "__main__":
+    main()
