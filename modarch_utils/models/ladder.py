@@ -212,9 +212,7 @@ class LadderNet(nn.Module):
                 layers.append(LadderBlock(dim, out_dim, stride, design, rate, layer_scale))
                 dim, stride = out_dim, 1
         self.stages = nn.Sequential(*layers)
-        self.norm = (
-            nn.LayerNorm(dim, eps=1e-6) if design.separate_downsampling else nn.Identity()
-        )
+        self.norm = nn.LayerNorm(dim, eps=1e-6) if design.separate_downsampling else nn.Identity()
         self.head = nn.Linear(dim, num_classes)
         self.apply(init_convnext)
 

@@ -1,0 +1,470 @@
+# %% [markdown]
+# # Start here
+#
+# **What does a network see when it looks at a cat, and how would you check that it is true?**
+#
+# This course is about the networks that learned to look between 2017 and 2024. It does not ask you to believe
+# anything about them. Each chapter builds one, runs it in front of you, and sets what came out beside what its
+# paper says.
+#
+# This first chapter takes a minute to run. After it you will
+#
+# * know what the course promises, and how to work with it;
+# * know that your machine is ready;
+# * have met the pictures that every chapter trains on;
+# * have seen real ImageNet weights name a cat and a cup of coffee, with the network cable pulled.
+
+# %%
+from modarch_utils import claims, plots, profile, zoo
+from modarch_utils.data import photos, scenes
+
+plots.use_style()
+ledger = claims.Ledger("00_start_here")
+
+# %% [markdown]
+# ## Sixty-four small worlds
+#
+# Training needs thousands of labelled pictures, and a download is the first thing to fail in a classroom. So the
+# course draws its own. They are called `scenes`: one object of eight shapes and eight colours, on one of
+# four grounds, under a sun and a sky. Here are 512 of them.
+
+# %%
+sheet = scenes.load(512, size=64, seed=0, framing="close")
+print(len(sheet), "scenes,", len(scenes.SHAPES), "shapes,", len(scenes.COLOURS), "colours")
+
+# %% [markdown]
+# Which of them should we look at? The first one of each pair of shape and colour.
+
+# %%
+first = {}
+for i, pair in enumerate(zip(sheet.shape.tolist(), sheet.colour.tolist(), strict=True)):
+    first.setdefault(pair, i)
+print("pairs found:", len(first), "of", len(scenes.SHAPES) * len(scenes.COLOURS))
+
+# %% [markdown]
+# Lay them out as a contact sheet: a row for each shape, a column for each colour.
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+
+TILE, GAP = 64, 4
+side = 8 * TILE + 7 * GAP
+paper = np.full((side, side, 3), 255, np.uint8)
+for (row, column), i in first.items():
+    top, left = row * (TILE + GAP), column * (TILE + GAP)
+    paper[top : top + TILE, left : left + TILE] = plots.to_image(sheet.images[i])
+
+centres = [k * (TILE + GAP) + TILE / 2 for k in range(8)]
+figure = plt.figure(figsize=(5.9, 5.4))
+axis = figure.add_axes((0.13, 0.01, 0.85, 0.93))  # about one dot of the figure for each pixel
+axis.imshow(paper)
+axis.set_xticks(centres, scenes.COLOURS)
+axis.set_yticks(centres, scenes.SHAPES)
+axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+axis.grid(False)
+axis.spines[:].set_visible(False)
+plots.show(
+    figure,
+    alt="A grid of 64 small rendered pictures. Rows are the shapes sphere, cube, cylinder, cone, torus, "
+    "pyramid, capsule and star; columns are the colours red, orange, yellow, green, cyan, blue, purple and "
+    "white. Grounds, light and camera differ from picture to picture.",
+    caption="The contact sheet of scenes: the first sample of each shape and colour, 64 × 64 pixels, "
+    "framed close.",
+)
+
+# %% [markdown]
+# Nothing else is held fixed. The sun moves, the camera moves, the ground changes, things turn around. A network
+# that wants to know the *shape* has to look past all of that: this is what makes a rendered cube a real question.
+
+# %%
+ledger.add(
+    "512 scenes hold every shape in every colour",
+    ours=f"{len(first)} of 64 pairs",
+    holds=len(first) == 64,
+    seeds="0",
+)
+
+# %% [markdown]
+# ## Everything about a picture is known
+#
+# A photograph comes with a name at best. A rendered picture comes with all of its truth: which pixels belong
+# to the object (the *mask*), how far away each of them is (the *depth*), and a sentence that describes
+# it (the *caption*). Later chapters use each of these to test what a network has understood.
+#
+# Scenes are framed in two ways. *Close* is how people photograph things; *wide* leaves the thing small in its
+# surroundings.
+
+# %%
+samples = {
+    framing: scenes.render(1, size=192, seed=0, framing=framing, start=6)
+    for framing in ("wide", "close")
+}
+for framing, scene in samples.items():
+    print(f"{framing}: {scene.captions[0]}")
+
+# %% tags=["hide-input"]
+figure, axes = plt.subplots(2, 3, figsize=(7.2, 5.1))
+for row, (framing, scene) in zip(axes, samples.items(), strict=True):
+    row[0].imshow(plots.to_image(scene.images[0]))
+    row[1].imshow(scene.mask[0], cmap="gray", interpolation="nearest")
+    depth = scene.depth[0].clone()
+    depth[depth.isinf()] = float("nan")  # the sky has no depth: leave it blank
+    distance = row[2].imshow(depth, cmap="viridis_r", norm="log")
+    bar = figure.colorbar(distance, ax=row[2], fraction=0.046, ticks=[])
+    bar.minorticks_off()
+    bar.outline.set_visible(False)
+    bar.set_label("near  →  far", fontsize=9)
+    row[0].set_ylabel(framing, fontsize=11, fontweight="bold")
+    row[0].set_xlabel(f"“{scene.captions[0]}”", fontsize=9, style="italic")
+for axis, title in zip(axes[0], ("image", "mask", "depth"), strict=True):
+    axis.set_title(title)
+for axis in axes.flat:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+plots.show(
+    figure,
+    alt="Two rows of three pictures: a scene framed wide and one framed close. Beside each image stand its mask, "
+    "white where the object is, and its depth, from near in light yellow to far in dark blue; the sky is blank.",
+    caption="One scene framed wide (top) and close (bottom) with the labels it comes with. Depth is on a "
+    "logarithmic scale; the sky has none.",
+)
+
+# %% [markdown]
+# ### The same picture, every time
+#
+# If your pictures differed from mine by a pixel, our numbers could not be compared. So scene 300 is the
+# same scene, byte for byte, whether it is drawn alone or together with 511 others. We can look.
+
+# %%
+alone = scenes.render(1, size=64, seed=0, framing="close", start=300)
+same = bool((alone.images[0] == sheet.images[300]).all())
+print("scene 300, alone and in the batch, same bytes:", same)
+ledger.add(
+    "a scene has the same bytes drawn alone or in a batch",
+    ours=f"{(alone.images[0] != sheet.images[300]).sum().item()} of {alone.images[0].numel():,} bytes differ",
+    holds=same,
+    seeds="0",
+)
+
+# %% [markdown]
+# How fast does your machine draw? The next cell measures it. Expect some hundred pictures a second; a set
+# that was drawn once is kept on disk and is there at once the next time.
+
+# %% tags=["nbval-ignore-output"]
+import time
+
+began = time.perf_counter()
+scenes.render(256, size=64, seed=1, framing="close")
+seconds = time.perf_counter() - began
+print(f"{256 / seconds:.0f} scenes a second at 64 × 64")
+
+# %% [markdown]
+# ## Is your machine ready?
+#
+# Two things have to be right: the version of Python, and the packages.
+
+# %%
+import importlib
+import sys
+
+PACKAGES = "torch torchvision timm transformers diffusers peft accelerate sklearn skimage matplotlib"
+for package in PACKAGES.split():
+    importlib.import_module(package)  # an error here means: run `make setup` again
+print("Python 3.11 or newer:", sys.version_info >= (3, 11))
+print("packages import:", len(PACKAGES.split()), "of", len(PACKAGES.split()))
+
+# %% [markdown]
+# These are the versions it found. They may differ from the ones stored on this page, and that is all right.
+
+# %% tags=["nbval-ignore-output"]
+import platform
+from importlib.metadata import version
+
+for package in ("torch", "torchvision", "timm", "transformers", "diffusers"):
+    print(f"{package:<14}{version(package)}")
+print(f"{'Python':<14}{platform.python_version()}")
+print(f"{'device':<14}{profile.current().device}")
+
+# %% [markdown]
+# ### Laptop or GPU: the profile
+#
+# No notebook asks how big your machine is. It asks the *profile*, and there are two.
+#
+# | profile | for whom | pictures | weights | network |
+# |---|---|---|---|---|
+# | `laptop` (you get it without asking) | two CPU cores and a few minutes | `scenes`, photographs that come with packages | small ones, and ImageNet weights from a pip package | not needed |
+# | `gpu` | one GPU and some patience | CIFAR-10 and other real data sets | the full-size ones of the papers | needed the first time |
+#
+# The cells are the same in both; only the numbers in the profile change. `MODARCH_PROFILE=gpu make lab`
+# switches. A laptop that happens to have a GPU uses it in either profile.
+
+# %% tags=["profile-dependent"]
+settings = profile.current()
+print("profile:", settings.name)
+print("data set to classify:", settings.classification)
+print("training images of a live run:", settings.train_images)
+print("needs the network:", settings.name != "laptop")
+
+# %% [markdown]
+# ## A cat, a coffee, and no network
+#
+# Now to the question at the top. Meet Chelsea, a cat whose photograph is part of scikit-image, and a cup of
+# coffee from the same place. The network is EfficientNet-Lite0: it learned on ImageNet to sort photographs into
+# 1,000 kinds of things, and its weights came to your disk with an ordinary pip package.
+#
+# Is it really all there? We pull the cable: inside the `with` block, every attempt to open a connection fails.
+
+# %%
+from unittest import mock
+
+with mock.patch("socket.socket.connect", side_effect=OSError("the cable is pulled")):
+    network = zoo.load_timm("efficientnet_lite0")
+print("weights loaded without a network:", f"{sum(p.numel() for p in network.parameters()):,}")
+
+# %% [markdown]
+# A network expects pictures as it saw them in training: 224 × 224 pixels, colours scaled the same way. timm, the
+# library behind it, knows how. It also knows the names of the 1,000 classes.
+
+# %%
+from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
+
+prepare = create_transform(**resolve_model_data_config(network))
+imagenet = ImageNetInfo()
+names = [imagenet.index_to_description(k).split(",")[0] for k in range(1000)]
+pixels = prepare(photos.load("chelsea"))
+print("what the network gets:", tuple(pixels.shape))
+
+# %% [markdown]
+# Its answer is one number for each class. *Softmax* turns the numbers into probabilities that add up to one.
+
+# %%
+import torch
+
+
+def guess(photo, best=5):
+    """Return the names of the `best` most probable classes, and their probabilities."""
+    with torch.inference_mode():
+        probabilities = network(prepare(photo)[None]).softmax(dim=-1)[0]
+    values, classes = probabilities.topk(best)
+    return [names[k] for k in classes.tolist()], values.tolist()
+
+
+# %% [markdown]
+# So, what does it see?
+
+# %%
+guesses = {name: guess(photos.load(name)) for name in ("chelsea", "coffee")}
+
+# %% tags=["hide-input"]
+figure, axes = plt.subplots(2, 2, figsize=(7.2, 4.6), width_ratios=(1, 1.7))
+for (left, right), (name, (labels, probabilities)) in zip(axes, guesses.items(), strict=True):
+    left.imshow(plots.to_image(prepare(photos.load(name)) * 0.5 + 0.5))  # back to [0, 1]
+    left.axis("off")
+    right.barh(labels, probabilities, color=[plots.PALETTE["orange"]] + 4 * [plots.PALETTE["sky"]])
+    for place, p in enumerate(probabilities):
+        right.text(p + 0.015, place, f"{p:.2f}", va="center", fontsize=9)
+    right.invert_yaxis()
+    right.set_xlim(0, 1.1)
+    right.set_xticks([0, 0.5, 1])
+    right.grid(False, axis="y")
+    right.tick_params(axis="y", length=0)
+    right.set_title(name)
+axes[1, 1].set_xlabel("probability")
+summary = "; ".join(
+    f"{name}: " + ", ".join(f"{label} {p:.2f}" for label, p in zip(*answer, strict=True))
+    for name, answer in guesses.items()
+)
+plots.show(
+    figure,
+    alt="Two photographs, a ginger cat's face and a cup of coffee, each beside bars of the five most "
+    f"probable classes. {summary}.",
+    caption="What EfficientNet-Lite0 makes of two photographs, shown as the network gets them: the five most "
+    "probable of 1,000 classes.",
+)
+
+# %% [markdown]
+# The coffee is an easy one. The cat is not: ImageNet has five kinds of house cat, and the network wavers between
+# three of them, while it has hardly any doubt that this is *a* cat. That tells us what we may claim. The
+# winner by a nose could change with the next version of a library; "a cat" will not.
+
+# %%
+CATS = {"tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"}
+cat = sum(p for label, p in zip(*guesses["chelsea"], strict=True) if label in CATS)
+print("chelsea, a cat:", guesses["chelsea"][0][0] in CATS)
+print("coffee:", guesses["coffee"][0][0])
+
+# %% [markdown]
+# A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and whether it holds.
+# A sentence of ours that does not hold stops the notebook right here.
+
+# %% tags=["nbval-ignore-output"]
+ledger.add(
+    "ImageNet weights from a pip package name a photographed coffee with no network",
+    ours=f"{guesses['coffee'][0][0]}, probability {guesses['coffee'][1][0]:.2f}",
+    holds=guesses["coffee"][0][0] == "espresso" and guesses["coffee"][1][0] > 0.8,
+    tolerance="top class espresso, probability above 0.8",
+)
+ledger.add(
+    "the same network calls Chelsea a cat",
+    ours=f"probability {cat:.2f} for the house cats among the first five",
+    holds=guesses["chelsea"][0][0] in CATS and cat > 0.8,
+    tolerance="top class a house cat, together above 0.8",
+);
+
+# %% [markdown]
+# ## What the course promises
+#
+# You have now seen the course's way of working in small. In full it makes five promises:
+#
+# 1. **Measured here.** A claim is measured in the notebook that makes it, and what does not come out as in the
+#    paper is reported as such.
+# 2. **A laptop is enough.** No GPU and no network, and still real training and real weights.
+# 3. **Idea, equality, library.** First the idea in its smallest form; then the proof that it equals the library's
+#    version; then the library, as people use it at work.
+# 4. **Exercises answer back.** They tell you which mistake you made, not only that you made one.
+# 5. **One source for everything.** Notebooks, tables and solutions are made from one text, and a test fails when one
+#    falls behind.
+#
+# ## How to use it
+#
+# | you are | you type | you get |
+# |---|---|---|
+# | a student | `make lab` | JupyterLab, opened on this page |
+# | | `make course` | every chapter run on your machine, and the site built from it |
+# | an instructor | `make book` | the site from the stored outputs, with all claims on its ledger page |
+# | | `make notebooks` | chapters whose text you changed, run again |
+# | a CI machine | `make test` | every test, and every notebook run again with its printed output compared |
+#
+# `make help` lists the rest. **Students:** read a cell, guess what it will print, then run it with Shift-Enter.
+# Change things; you cannot break anything that `git checkout notebooks` does not bring back.
+# **Instructors:** edit the text in `notebooks/source`, never the notebook.
+# **CI:** a printed line has to come out the same on every machine. That is why cells here print names and
+# verdicts, and measured numbers stand in figures.
+
+# %% [markdown]
+# ## The map
+#
+# Nine chapters and five exercises make the course. It is being written chapter by chapter, and the map says
+# which ones you can open today.
+
+# %%
+CHAPTERS = {
+    "00": "Start here",
+    "01": "Timeline",
+    "02": "ConvNeXt",
+    "03": "Efficient-\nNetV2",
+    "04": "DINOv2",
+    "05": "Latent\nconsistency",
+    "06": "Comparison",
+    "07": "Pretrained\nmodels",
+    "08": "Choosing\na model",
+}
+EXERCISES = {"02": "ex1", "03": "ex2", "04": "ex3", "05": "ex4", "06": "ex5"}
+WRITTEN = ("00", "02")
+
+# %% tags=["hide-input"]
+blue, grey = plots.PALETTE["blue"], plots.PALETTE["grey"]
+figure, axis = plt.subplots(figsize=(8.6, 2.5))
+axis.plot([0, 8], [0, 0], color="#D1D5DB", lw=5, zorder=1, solid_capstyle="round")
+for x, (number, title) in enumerate(CHAPTERS.items()):
+    ready = number in WRITTEN
+    face, edge, ink = (blue, blue, "white") if ready else ("white", grey, grey)
+    axis.scatter(x, 0, s=640, color=face, edgecolor=edge, linewidth=1.6, zorder=3)
+    axis.text(x, -0.02, number, ha="center", va="center", color=ink, weight="bold", zorder=4)
+    axis.text(
+        x, 0.52, title, ha="center", va="bottom", fontsize=9, color=blue if ready else plots.PALETTE["ink"],
+        weight="bold" if ready else "normal",
+    )  # fmt: skip
+    if number in EXERCISES:
+        axis.plot([x, x], [0, -0.85], color=grey, lw=1, ls=":", zorder=1)
+        axis.text(
+            x, -0.95, EXERCISES[number], ha="center", va="center", fontsize=9, color=grey, zorder=4,
+            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": grey},
+        )  # fmt: skip
+axis.scatter([], [], s=90, color=blue, label="ready")
+axis.scatter([], [], s=90, color="white", edgecolor=grey, linewidth=1.4, label="planned")
+axis.legend(loc="lower left", fontsize=9, borderaxespad=0)
+axis.set(xlim=(-0.55, 8.55), ylim=(-1.35, 1.35))
+axis.axis("off")
+plots.show(
+    figure,
+    alt="A line with nine stations, chapters 00 to 08: start here, timeline, ConvNeXt, EfficientNetV2, DINOv2, "
+    "latent consistency, comparison, pretrained models, choosing a model. Exercises 1 to 5 hang under chapters 02 "
+    "to 06. Chapters 00 and 02 are ready; everything else is planned.",
+    caption="The chapters in reading order, with the exercise that belongs to each. Filled: ready to open. "
+    "Hollow: planned.",
+)
+
+# %% [markdown]
+# | chapter | its question | |
+# |---|---|---|
+# | 00 Start here | Can you trust what you are shown? | you are here |
+# | 01 Timeline | Who had which idea, and when? | planned |
+# | [02 ConvNeXt](02_convnext.ipynb) | What is left of the transformer's lead if a ConvNet borrows its habits? | ready |
+# | 03 EfficientNetV2 | Can a network train faster and end up better? | planned |
+# | 04 DINOv2 | What can be learned from pictures without a single label? | planned |
+# | 05 Latent consistency | Why does drawing a picture take fifty steps, and can it take four? | planned |
+# | 06 Comparison | What comes out when they all meet on equal terms? | planned |
+# | 07 Pretrained models | How do you use weights that others trained? | planned |
+# | 08 Choosing a model | Which one for *your* problem? | planned |
+#
+# The exercises, all planned: ex1 writes the ConvNeXt block, ex2 a progressive schedule, ex3 uses DINOv2's
+# features, ex4 measures the speed of latent consistency, ex5 compares models.
+
+# %% [markdown]
+# ## What this chapter claims
+#
+# Every chapter ends with its ledger. The site gathers all of them on one page.
+
+# %% tags=["nbval-ignore-output"]
+ledger
+
+# %%
+ledger.verdicts()
+
+# %% [markdown]
+# ## Now you
+#
+# **1.** Turn Chelsea's photograph upside down. Will the network still call her a cat? Decide before you go on: yes,
+# no, or "yes, but"? And a photograph of an astronaut, for whom ImageNet has no class: what does a network
+# say when the right answer is not on its list?
+
+# %%
+from PIL import ImageOps
+
+upside_down = guess(ImageOps.flip(photos.load("chelsea")))
+astronaut = guess(photos.load("astronaut"))
+# Add a line here to look: print(upside_down) or print(astronaut).
+
+# %% [markdown]
+# <details>
+# <summary>Open after you have made up your mind</summary>
+#
+# UPSIDE
+#
+# The astronaut becomes a *football helmet*, at a probability of about 0.16. A classifier cannot say "none of
+# these": softmax shares out the whole probability among the classes it knows. All you get is a hint, a low first
+# place. Never read a class name without the number beside it.
+#
+# </details>
+
+# %%
+print("sure about the astronaut:", astronaut[1][0] > 0.5)
+
+# %% [markdown]
+# ## Summary
+#
+# * The course draws its own pictures, the same on every machine, with everything about them known.
+# * Real ImageNet weights work offline: a coffee is an espresso, and Chelsea is a cat.
+# * What may be claimed is less than what was printed: "a cat" is safe, "a tiger cat" is not.
+# * A profile decides how big an experiment is. The cells stay the same.
+#
+# ## What to read next
+#
+# * [Chapter 02, ConvNeXt](02_convnext.ipynb): an old network becomes a modern one, step by step, and you watch what each
+#   step does.
+# * Mingxing Tan and Quoc V. Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks* (2019,
+#   arXiv:1905.11946): the family that Lite0 belongs to.
+# * Ross Wightman, *PyTorch Image Models*: timm, the library whose networks we measure ours against.

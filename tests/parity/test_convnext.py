@@ -1,0 +1,116 @@
+"""Our ConvNeXt and ConvNeXt V2 against timm's, with the same weights."""
+
+import pytest
+import torch
+from timm.models import convnext as reference
+from torch import nn
+
+from modarch_utils.models import convnext
+
+TINY = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 40), "num_classes": 7}
+V2 = {"layer_scale": None, "use_grn": True}
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Move every weight away from its start, where LayerScale and GRN hide mistakes."""
+    generator = torch.Generator().manual_seed(0)
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=generator)
+        if name.endswith("bias") or "grn" in name:
+            p.data = 0.2 * noise
+        elif p.ndim == 1:  # the norms' scales and LayerScale
+            p.data = 1 + 0.2 * noise
+        else:
+            p.data = noise / p[0].numel() ** 0.5
+    return model
+
+
+def pair(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+    randomise(ours)
+    theirs.load_state_dict(reference.checkpoint_filter_fn(ours.state_dict(), theirs))
+    return ours.eval(), theirs.eval()
+
+
+def assert_near(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> None:
+    """The largest difference, relative to the largest entry of the reference."""
+    assert a.shape == b.shape
+    assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def assert_same(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    x, y = (torch.randn(shape).requires_grad_() for _ in range(2))
+    y.data.copy_(x.data)
+    mine, expected = ours(x), theirs(y)
+    assert expected.std() > 0.1  # otherwise nearness would mean little
+    assert_near(mine, expected, 1e-5)
+    direction = torch.randn_like(expected)
+    (mine * direction).sum().backward()
+    (expected * direction).sum().backward()
+    assert_near(x.grad, y.grad, 1e-4)
+    # Gradients carry the names and shapes of the weights, so the same function translates them.
+    grads = {name: p.grad for name, p in ours.named_parameters()}
+    grads = reference.checkpoint_filter_fn(grads, theirs)
+    named = dict(theirs.named_parameters())
+    assert grads.keys() == named.keys()
+    for name, p in named.items():
+        assert_near(grads[name], p.grad, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (convnext.convnext_tiny, reference.convnext_tiny),
+        (convnext.convnextv2_tiny, reference.convnextv2_tiny),
+    ],
+    ids=["v1", "v2"],
+)
+def test_tiny_equals_timm(ours, theirs):
+    assert_same(*pair(ours(), theirs()), (2, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shape"),
+    [
+        ({}, {}, (2, 3, 64, 96)),
+        ({"kernel_size": 5}, {"kernel_sizes": 5}, (1, 3, 96, 32)),
+        ({"in_chans": 4}, {"in_chans": 4}, (2, 4, 32, 64)),
+        (V2, {"use_grn": True, "ls_init_value": None}, (3, 3, 96, 64)),
+    ],
+    ids=["wide", "kernel5", "chans4", "v2"],
+)
+def test_other_sizes_equal_timm(ours, theirs, shape):
+    assert_same(
+        *pair(convnext.ConvNeXt(**TINY, **ours), reference.ConvNeXt(**TINY, **theirs)), shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "theirs", "params"),
+    [
+        (convnext.convnext_tiny, reference.convnext_tiny, 28_589_128),
+        (convnext.convnextv2_tiny, reference.convnextv2_tiny, 28_635_496),
+        (convnext.convnext_small, reference.convnext_small, 50_223_688),
+        (convnext.convnext_base, reference.convnext_base, 88_591_464),
+    ],
+)
+def test_parameters(make, theirs, params):
+    with torch.device("meta"):
+        counts = [sum(p.numel() for p in m.parameters()) for m in (make(), theirs())]
+    assert counts == [params, params]
+
+
+def test_layer_scale_starts_where_the_paper_says():
+    model = convnext.ConvNeXt(**TINY)
+    assert all((block.gamma == 1e-6).all() for stage in model.stages for block in stage)
+
+
+def test_drop_path_grows_over_the_blocks_and_is_off_at_test_time():
+    model = randomise(convnext.ConvNeXt(**TINY, drop_path_rate=0.4))
+    rates = [block.drop_path.rate for stage in model.stages for block in stage]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    x = torch.randn(4, 3, 32, 32)
+    torch.manual_seed(0)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))

@@ -1,0 +1,93 @@
+"""Our ResNet-50 and ResNeXt-50 against timm's, whose names they share."""
+
+import copy
+
+import pytest
+import torch
+from timm.models import resnet as reference
+from torch import nn
+
+from modarch_utils.models import resnet
+
+PAIRS = {
+    "resnet50": (resnet.resnet50, reference.resnet50, 25_557_032),
+    "resnext50": (resnet.resnext50_32x4d, reference.resnext50_32x4d, 25_028_904),
+}
+
+
+def randomise(model: nn.Module) -> None:
+    """Give the norms scales, shifts and running statistics that matter."""
+    generator = torch.Generator().manual_seed(0)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            size = module.weight.shape
+            branch_end = name.endswith("bn3")  # small, so that 16 blocks do not explode
+            module.weight.data = (0.3 if branch_end else 1) * (
+                1 + 0.2 * torch.randn(size, generator=generator)
+            )
+            module.bias.data = 0.2 * torch.randn(size, generator=generator)
+            module.running_mean = 0.2 * torch.randn(size, generator=generator)
+            module.running_var = 1 + torch.rand(size, generator=generator)
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def models(request):
+    make, make_reference, params = PAIRS[request.param]
+    torch.manual_seed(0)
+    ours, theirs = make(), make_reference()
+    randomise(ours)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs, params
+
+
+def assert_near(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> None:
+    """The largest difference, relative to the largest entry of the reference."""
+    assert a.shape == b.shape
+    assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def test_parameters(models):
+    ours, theirs, params = models
+    assert sum(p.numel() for p in ours.parameters()) == params
+    assert sum(p.numel() for p in theirs.parameters()) == params
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_forward_and_gradients(models, mode):
+    ours, theirs = (copy.deepcopy(m).train(mode == "train") for m in models[:2])
+    torch.manual_seed(1)
+    x = torch.randn(4, 3, 64, 96)
+    y = x.clone().requires_grad_()
+    x.requires_grad_()
+    mine, expected = ours(x), theirs(y)
+    assert expected.std() > 0.1  # otherwise nearness would mean little
+    assert_near(mine, expected, 1e-5)
+    direction = torch.randn_like(expected)
+    (mine * direction).sum().backward()
+    (expected * direction).sum().backward()
+    assert_near(x.grad, y.grad, 1e-4)
+    named = dict(theirs.named_parameters())
+    for name, p in ours.named_parameters():
+        assert_near(p.grad, named[name].grad, 1e-4)
+    buffers = dict(theirs.named_buffers())
+    for name, value in ours.named_buffers():  # train mode has moved the running statistics
+        torch.testing.assert_close(value, buffers[name], rtol=1e-5, atol=1e-6)
+
+
+def test_eval_differs_from_train(models):
+    ours = copy.deepcopy(models[0])
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert not torch.allclose(ours.eval()(x), ours.train()(x), atol=1e-2)
+
+
+def test_odd_sides_and_other_channels():
+    settings = {"num_classes": 5, "in_chans": 1}
+    ours = resnet.ResNet(depths=(1, 1, 1, 1), **settings)
+    theirs = reference.ResNet(block=reference.Bottleneck, layers=(1, 1, 1, 1), **settings)
+    randomise(ours)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 1, 75, 50)
+    with torch.no_grad():
+        assert_near(ours.eval()(x), theirs.eval()(x), 1e-5)
+        assert ours.forward_features(x).shape == (2, 2048, 3, 2)

@@ -1,0 +1,95 @@
+"""Figures carry alternative text; grids have the size they should."""
+
+import IPython.display
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from modarch_utils import plots
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    calls = []
+
+    def display(data, metadata=None, raw=False):
+        assert raw  # otherwise the dictionary itself would be shown
+        calls.append((data, metadata))
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    return calls
+
+
+def test_show_sends_a_png_with_its_alternative_text(displayed):
+    figure = plt.figure()
+    plots.show(figure, alt="A line that rises.", caption="It rises.")
+    (picture, metadata), (caption, _) = displayed
+    assert picture["image/png"].startswith(b"\x89PNG\r\n\x1a\n")
+    assert metadata == {"image/png": {"alt": "A line that rises."}}
+    assert caption["text/markdown"] == "*It rises.*"
+    assert not plt.fignum_exists(figure.number)  # Jupyter would show it a second time
+
+
+@pytest.mark.parametrize(("alt", "caption"), [("", "It rises."), ("A line.", " "), (" \n", "")])
+def test_show_demands_words(displayed, alt, caption):
+    with pytest.raises(ValueError, match="alternative text and a caption"):
+        plots.show(plt.figure(), alt=alt, caption=caption)
+    assert displayed == []
+
+
+def test_show_cannot_be_called_without_alt():
+    with pytest.raises(TypeError, match="alt"):
+        plots.show(plt.figure(), caption="It rises.")
+
+
+def test_image_grid():
+    images = torch.rand(10, 3, 8, 12)
+    figure = plots.image_grid(images, [f"n{i}" for i in range(10)], ncols=4, size=1.5, title="Ten")
+    assert len(figure.axes) == 12
+    drawn = [axis for axis in figure.axes if axis.images]
+    assert [axis.get_title() for axis in drawn] == [f"n{i}" for i in range(10)]
+    for axis, image in zip(drawn, images, strict=True):
+        np.testing.assert_array_equal(axis.images[0].get_array(), image.permute(1, 2, 0))
+    assert not any(axis.axison for axis in figure.axes)
+    assert figure.get_suptitle() == "Ten"
+    assert figure.get_size_inches() == pytest.approx([6, 1.5 * 1.25 * 3 + 0.35])
+
+
+def test_image_grid_without_words_is_lower():
+    images = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
+    figure = plots.image_grid(images, size=1)
+    assert figure.get_size_inches() == pytest.approx([8, 1.03])
+
+
+def test_to_image():
+    floats = torch.tensor([-1.0, 0.25, 2.0]).view(3, 1, 1).requires_grad_()
+    assert plots.to_image(floats).tolist() == [[[0, 0.25, 1]]]
+    grey = torch.arange(6, dtype=torch.uint8).view(1, 2, 3)
+    array = plots.to_image(grey)
+    assert array.shape == (2, 3, 3) and array.dtype == np.uint8
+    assert (array == np.arange(6).reshape(2, 3, 1)).all()
+
+
+def test_steps_run_from_top_to_bottom():
+    _, ax = plt.subplots()
+    plots.steps(ax, ["first", "second", "third"], [1, float("nan"), 3], [0.1, 0.1, 0.1])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second", "third"]
+    bottom, top = ax.get_ylim()
+    assert bottom > top
+    line = ax.containers[0].lines[0]
+    np.testing.assert_array_equal(line.get_xdata().astype(float), [1, np.nan, 3])
+
+
+def test_style_uses_the_palette():
+    plots.use_style()
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    assert colours == list(plots.PALETTE.values())[:6]
+    assert len(set(plots.PALETTE.values())) == len(plots.PALETTE)
