@@ -56,7 +56,7 @@ for (row, column), i in first.items():
     paper[top : top + TILE, left : left + TILE] = plots.to_image(sheet.images[i])
 
 centres = [k * (TILE + GAP) + TILE / 2 for k in range(8)]
-figure = plt.figure(figsize=(5.9, 5.4))
+figure = plt.figure(figsize=(4.9, 4.5), layout="none")
 axis = figure.add_axes((0.13, 0.01, 0.85, 0.93))  # about one dot of the figure for each pixel
 axis.imshow(paper)
 axis.set_xticks(centres, scenes.COLOURS)
@@ -104,7 +104,7 @@ for framing, scene in samples.items():
     print(f"{framing}: {scene.captions[0]}")
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(2, 3, figsize=(7.2, 5.1))
+figure, axes = plt.subplots(2, 3, figsize=(5.8, 4.1))
 for row, (framing, scene) in zip(axes, samples.items(), strict=True):
     row[0].imshow(plots.to_image(scene.images[0]))
     row[1].imshow(scene.mask[0], cmap="gray", interpolation="nearest")
@@ -258,7 +258,7 @@ def guess(photo, best=5):
 guesses = {name: guess(photos.load(name)) for name in ("chelsea", "coffee")}
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(2, 2, figsize=(7.2, 4.6), width_ratios=(1, 1.7))
+figure, axes = plt.subplots(2, 2, figsize=(6.4, 4.2), width_ratios=(1, 1.7))
 for (left, right), (name, (labels, probabilities)) in zip(axes, guesses.items(), strict=True):
     left.imshow(plots.to_image(prepare(photos.load(name)) * 0.5 + 0.5))  # back to [0, 1]
     left.axis("off")
