@@ -28,7 +28,7 @@ from torch import nn
 from modarch_utils import claims, measure, plots, profile, records
 from modarch_utils.data import datasets, scenes
 from modarch_utils.models.convnext import GRN, ConvNeXt, convnext_tiny, convnextv2_tiny
-from modarch_utils.models.fcmae import FCMAE, random_mask
+from modarch_utils.models.fcmae import random_mask
 from modarch_utils.models.ladder import LADDER, LadderNet
 from modarch_utils.training import fcmae, ladder
 
@@ -236,7 +236,7 @@ for key in live_keys:
     right.plot(live[key], [s.key for s in LADDER].index(key), "*", ms=13, color="#D55E00")
 right.plot([], [], "*", ms=10, color="#D55E00", label="live, seed 0")
 right.set(xlabel="test scenes, shape (%)", title="Ours: laptop size, three seeds")
-right.legend(loc="lower left")
+right.legend(loc="lower right")
 plots.show(
     figure,
     alt="Two ladders side by side. The paper's rises by six points; ours stays "
@@ -314,7 +314,9 @@ add_step("The end of the ladder beats its start", "recipe", "separate_downsampli
 
 # %%
 for key in live_keys:
-    print(f"{ladder.step(key).title}: within 4 points of the record:", abs(live[key] - mean[key]) < 4)
+    print(
+        f"{ladder.step(key).title}: within 4 points of the record:", abs(live[key] - mean[key]) < 4
+    )
 
 # %% [markdown]
 # ## The block, one line at a time
@@ -520,6 +522,13 @@ plots.show(
 print("the loss fell:", history.train_loss[-1] < history.train_loss[0])
 
 # %% [markdown]
+# How far has GRN switched on by now? Its `gamma` began at 0, and only training can move it.
+
+# %%
+gammas = [block.grn.gamma.detach().abs().mean().item() for stage in model.stages for block in stage]
+print("mean |gamma| is still below 0.1 in every block:", max(gammas) < 0.1)
+
+# %% [markdown]
 # ### Does GRN keep the channels different, and does pre-training pay?
 #
 # The recipe's record: with and without GRN, with and without pre-training, three seeds; then all are
@@ -574,9 +583,7 @@ reported = claims.paper("convnextv2.fcmae")
 gain_v1 = paired(select(False, True, "test"), select(False, False, "test"))
 gain_v2 = paired(select(True, True, "test"), select(True, False, "test"))
 versus = paired(select(True, True, "test"), select(False, True, "test"))
-spread_ = paired(
-    select(True, True, "diversity").mean(1), select(False, True, "diversity").mean(1)
-)
+spread_ = paired(select(True, True, "diversity").mean(1), select(False, True, "diversity").mean(1))
 for name, (change, noise) in {
     "pre-training, V1": gain_v1,
     "pre-training, V2": gain_v2,
@@ -585,8 +592,19 @@ for name, (change, noise) in {
     print(f"{name:32} {change:+.2f} ± {noise:.2f} points")
 print(f"{'channel distance, V2 - V1':32} {spread_[0]:+.3f} ± {spread_[1]:.3f}")
 
+# %% [markdown]
+# Two lessons, and neither is the paper's:
+#
+# * **Pre-training pays a lot here, for V1 as well.** With 500 labels, 3,000 unlabelled scenes are worth
+#   about twenty points. The paper fine-tunes on all of ImageNet's labels, where there is far less
+#   to win.
+# * **This experiment cannot judge GRN.** V1 and V2 come out alike because they *are* nearly alike: a few
+#   hundred steps leave `gamma` close to 0, as the cell above shows, so that GRN hardly acts. The paper
+#   pre-trains for 800 epochs. "Not reproduced" below means *not tested long enough*, not *refuted*.
+
 # %% tags=["nbval-ignore-output"]
 shared = dict(source=reported["source"], seeds="0-2", minutes=study["minutes"])
+too_short = "gamma stays near 0 in a run this short, so GRN hardly acts: no evidence either way"
 ledger.add(
     "GRN is the identity at initialisation",
     ours="bit for bit",
@@ -595,10 +613,11 @@ ledger.add(
 )
 ledger.add(
     "GRN keeps the channels more different in masked pre-training",
-    paper="higher distance in every layer (figure 4)",
+    paper="without GRN, channels collapse into copies",
     ours=f"{spread_[0]:+.3f}",
     spread=f"± {spread_[1]:.3f}",
     holds=bool(spread_[0] > spread_[1]),
+    note=too_short,
     tolerance="beyond twice the standard error",
     **shared,
 )
@@ -608,6 +627,7 @@ ledger.add(
     ours=f"{versus[0]:+.2f} points",
     spread=f"± {versus[1]:.2f}",
     holds=bool(versus[0] > versus[1]),
+    note=too_short,
     tolerance="beyond twice the standard error",
     **shared,
 )
@@ -617,6 +637,7 @@ ledger.add(
     ours=f"{gain_v1[0]:+.2f} points",
     spread=f"± {gain_v1[1]:.2f}",
     holds=bool(gain_v1[0] < gain_v1[1]),
+    note="fine-tuned on 500 labels; the paper uses all of ImageNet's",
     tolerance="no gain beyond twice the standard error",
     **shared,
 )
@@ -631,9 +652,7 @@ ledger.add(
 train_x, train_y, classes = datasets.load(
     here.classification, "train", n=here.train_images, size=here.image_size
 )
-val_x, val_y, _ = datasets.load(
-    here.classification, "val", n=here.val_images, size=here.image_size
-)
+val_x, val_y, _ = datasets.load(here.classification, "val", n=here.val_images, size=here.image_size)
 torch.manual_seed(0)
 net = ConvNeXt(
     depths=(1, 1, 3),
