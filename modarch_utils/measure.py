@@ -279,8 +279,8 @@ def channel_cosine_distance(x: torch.Tensor) -> float:
     """How different the channels of a feature map are (ConvNeXt V2, section 4.1).
 
     The mean of ``(1 - cos(x_i, x_j)) / 2`` over all pairs of channels, each channel taken as a
-    vector over the positions, and over images. 0: every channel shows the same; 0.5: they are
-    unrelated. A channel that is zero everywhere is unrelated to all others, and to itself.
+    vector over the positions, and over images. 0: every channel shows the same; near 0.5: they
+    are unrelated. A channel that is zero everywhere is unrelated to all others, and to itself.
 
     Args:
         x: features ``(N, H, W, C)``.

@@ -183,3 +183,18 @@ def test_bad_input_is_named():
         measure.frechet_distance(torch.zeros(3, 4), torch.zeros(3, 5))
     with pytest.raises(ValueError, match="repeats"):
         measure.latency(lambda: None, repeats=0)
+
+
+def test_channel_cosine_distance_of_known_channels():
+    line = torch.arange(1.0, 13).reshape(1, 3, 4, 1)
+    assert measure.channel_cosine_distance(line.expand(-1, -1, -1, 5)) == pytest.approx(0)
+    scaled = line * torch.tensor([1.0, 2, 30])  # length does not count
+    assert measure.channel_cosine_distance(scaled) == pytest.approx(0)
+    # Two opposite channels: each is at 0 from itself and at 1 from the other.
+    assert measure.channel_cosine_distance(torch.cat([line, -line], -1)) == pytest.approx(0.5)
+    # Four orthogonal ones: 0 on the diagonal, 0.5 elsewhere.
+    orthogonal = torch.eye(4).reshape(1, 2, 2, 4)
+    assert measure.channel_cosine_distance(orthogonal) == pytest.approx(0.5 * 12 / 16)
+    # A mean over images.
+    both = torch.cat([orthogonal, torch.ones(1, 2, 2, 4)])
+    assert measure.channel_cosine_distance(both) == pytest.approx(0.5 * 0.5 * 12 / 16)

@@ -188,11 +188,11 @@ def load(
 
 
 def _path(n: int, size: int, seed: int, framing: str) -> Path:
-    name = f"{framing}-{size}px-seed{seed}-n{n}-{_version()}.safetensors"
+    name = f"{framing}-{size}px-seed{seed}-n{n}-{version()}.safetensors"
     return profile.cache_dir() / "scenes" / name
 
 
-def _version() -> str:
+def version() -> str:
     """Changes whenever the code that decides the pixels does, so a cache is never stale."""
     code = hashlib.sha256()
     for name in ("sdf.py", "march.py", "factors.py", "grounds.py", "renderer.py"):

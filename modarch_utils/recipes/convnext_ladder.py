@@ -4,6 +4,8 @@ Seed 0 runs with two learning rates; the better one on validation scenes is used
 What is reported is the accuracy on test scenes, which no choice has seen.
 """
 
+from dataclasses import asdict
+
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
@@ -33,14 +35,15 @@ def one_run(key: str, lr: float, seed: int) -> dict:
 def main() -> None:
     """Run what is missing and write the record."""
     first = [{"key": s.key, "lr": lr, "seed": SEEDS[0]} for s in LADDER for lr in RATES[s.recipe]]
-    tried = jobs.run("convnext_ladder", one_run, first)
+    settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
+    tried = jobs.run("convnext_ladder", one_run, first, settings)
     best = {
         s.key: max((r for r in tried if r["key"] == s.key), key=lambda r: r["val"])["lr"]
         for s in LADDER
     }
     rest = [{"key": s.key, "lr": best[s.key], "seed": seed} for s in LADDER for seed in SEEDS[1:]]
-    results = tried + jobs.run("convnext_ladder", one_run, rest)
-    settings = {**SETTINGS.to_dict(), "seeds": SEEDS, "rates": RATES, "best_lr": best}
+    results = tried + jobs.run("convnext_ladder", one_run, rest, settings)
+    settings |= {"seeds": SEEDS, "best_lr": best}
     print(records.save("convnext_ladder", settings=settings, results=results))
 
 

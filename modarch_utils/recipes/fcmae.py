@@ -1,5 +1,7 @@
 """ConvNeXt with and without GRN, with and without masked pre-training, three seeds each."""
 
+from dataclasses import asdict
+
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.recipes import jobs
@@ -39,9 +41,9 @@ def main() -> None:
         for grn in (False, True)
         for pretrained in (True, False)
     ]
-    results = jobs.run("fcmae", one_run, todo)
-    settings = {**SETTINGS.to_dict(), "seeds": SEEDS}
-    print(records.save("fcmae", settings=settings, results=results))
+    settings = {**asdict(SETTINGS), "scenes": scenes.version()}
+    results = jobs.run("fcmae", one_run, todo, settings)
+    print(records.save("fcmae", settings=settings | {"seeds": SEEDS}, results=results))
 
 
 if __name__ == "__main__":

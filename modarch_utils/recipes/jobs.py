@@ -1,5 +1,6 @@
 """Run many small independent trainings, one on each core, and keep what is finished."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ def _run(function: Callable[..., dict], job: dict, file: Path) -> dict:
     return result
 
 
-def run(name: str, function: Callable[..., dict], jobs: list[dict]) -> list[dict]:
+def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: dict) -> list[dict]:
     """Call ``function(**job)`` for every job and return the results in the jobs' order.
 
     Each job runs in a process of its own with one torch thread: for networks this small, two
@@ -31,8 +32,10 @@ def run(name: str, function: Callable[..., dict], jobs: list[dict]) -> list[dict
         name: folder under ``runs/`` for the finished jobs; a job found there is not run again.
         function: top-level function that returns a dictionary of plain values.
         jobs: keyword arguments, plain values too.
+        settings: what all jobs share. Jobs finished under other settings are not taken over.
     """
-    folder = Path("runs") / name
+    shared = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    folder = Path("runs") / name / shared
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / ("-".join(str(v) for v in job.values()) + ".json") for job in jobs]
     todo = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]

@@ -6,7 +6,6 @@ A recipe writes ``NAME.json`` here; a notebook reads it, runs a slice live, and 
 import json
 import platform
 from datetime import date
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def load(name: str) -> dict:
     Raises:
         FileNotFoundError: no such record.
     """
-    file = resources.files(__package__).joinpath(f"{name}.json")
+    file = FOLDER / f"{name}.json"
     if not file.is_file():
         raise FileNotFoundError(
             f"There is no record {name!r}; `python -m modarch_utils.recipes.{name}` makes it."

@@ -4,7 +4,7 @@ ConvNeXt V2 at laptop size: three stages, so that a masked patch of 8 pixels is 
 roughly what the paper's 32 pixels are to 224 (a grid of 4×4 instead of 7×7).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modarch_utils import measure
 from modarch_utils.models.convnext import ConvNeXt
 from modarch_utils.models.fcmae import FCMAE
+from modarch_utils.models.layers import init_fan_in
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
@@ -35,10 +36,6 @@ class FcmaeSettings:
     lr: float = 2e-3
     batch_size: int = 64
 
-    def to_dict(self) -> dict:
-        """The settings as plain values."""
-        return asdict(self)
-
 
 SETTINGS = FcmaeSettings()
 
@@ -57,10 +54,7 @@ def build(use_grn: bool, seed: int, settings: FcmaeSettings = SETTINGS) -> ConvN
         layer_scale=None,
         use_grn=use_grn,
     )
-    for module in model.modules():  # narrow layers: see training.ladder
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.reset_parameters()
-    return model
+    return model.apply(init_fan_in)
 
 
 def pretrain(

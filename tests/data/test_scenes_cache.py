@@ -45,7 +45,7 @@ def test_every_argument_is_part_of_the_key(folder, renders, monkeypatch):
     scenes.load(3, 32)
     for other in ({"n": 4}, {"size": 33}, {"seed": 1}, {"framing": "close"}):
         scenes.load(**{"n": 3, "size": 32, **other})
-    monkeypatch.setattr(scenes, "_version", lambda: "another")
+    monkeypatch.setattr(scenes, "version", lambda: "another")
     scenes.load(3, 32)
     assert renders == [3, 4, 3, 3, 3, 3]
 

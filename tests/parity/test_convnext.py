@@ -6,6 +6,7 @@ from timm.models import convnext as reference
 from torch import nn
 
 from modarch_utils.models import convnext
+from tests.parity.near import assert_near
 
 TINY = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 40), "num_classes": 7}
 V2 = {"layer_scale": None, "use_grn": True}
@@ -29,12 +30,6 @@ def pair(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
     randomise(ours)
     theirs.load_state_dict(reference.checkpoint_filter_fn(ours.state_dict(), theirs))
     return ours.eval(), theirs.eval()
-
-
-def assert_near(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> None:
-    """The largest difference, relative to the largest entry of the reference."""
-    assert a.shape == b.shape
-    assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
 def assert_same(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> None:

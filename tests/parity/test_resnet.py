@@ -8,6 +8,7 @@ from timm.models import resnet as reference
 from torch import nn
 
 from modarch_utils.models import resnet
+from tests.parity.near import assert_near
 
 PAIRS = {
     "resnet50": (resnet.resnet50, reference.resnet50, 25_557_032),
@@ -38,12 +39,6 @@ def models(request):
     randomise(ours)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs, params
-
-
-def assert_near(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> None:
-    """The largest difference, relative to the largest entry of the reference."""
-    assert a.shape == b.shape
-    assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
 def test_parameters(models):

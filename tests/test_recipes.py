@@ -1,0 +1,66 @@
+"""Recipes keep finished jobs, and the records they left behind are whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modarch_utils import records
+from modarch_utils.data import scenes
+from modarch_utils.models.ladder import LADDER
+from modarch_utils.recipes import jobs
+from modarch_utils.training.ladder import RATES
+
+
+def square(n: int, log: str) -> dict:
+    """A job that leaves a trace of every time it runs."""
+    with Path(log).open("a") as file:
+        file.write(f"{n}\n")
+    return {"square": n * n}
+
+
+def test_jobs_run_once_and_again_under_other_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    todo = [{"n": n, "log": "log"} for n in (3, 2)]
+    results = jobs.run("squares", square, todo[:1], {"epochs": 1})
+    assert results[0]["square"] == 9
+    results = jobs.run("squares", square, todo, {"epochs": 1})
+    assert [r["square"] for r in results] == [9, 4]  # in the jobs' order
+    assert Path("log").read_text() == "3\n2\n"  # the finished one was not run again
+    jobs.run("squares", square, todo[:1], {"epochs": 2})
+    assert Path("log").read_text() == "3\n2\n3\n"
+
+
+def test_records_round_trip_and_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    records.save("one", settings={"epochs": 2}, results=[{"seconds": 30}, {"seconds": 60}])
+    record = records.load("one")
+    assert record["minutes"] == 1.5
+    assert record["settings"] == {"epochs": 2}
+    assert {"date", "torch", "python"} <= record["provenance"].keys()
+    with pytest.raises(FileNotFoundError, match="no record 'two'.*recipes.two"):
+        records.load("two")
+
+
+@pytest.mark.parametrize("name", ["convnext_ladder", "fcmae"])
+def test_shipped_records_belong_to_this_renderer(name):
+    assert records.load(name)["settings"]["scenes"] == scenes.version()
+
+
+def test_ladder_record_is_whole():
+    record = records.load("convnext_ladder")
+    seeds, best = record["settings"]["seeds"], record["settings"]["best_lr"]
+    assert len(seeds) >= 3
+    for step in LADDER:
+        rows = [r for r in record["results"] if r["key"] == step.key]
+        tried = [r for r in rows if r["seed"] == seeds[0]]
+        assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
+        assert max(tried, key=lambda r: r["val"])["lr"] == best[step.key]
+        assert [r["seed"] for r in rows if r["lr"] == best[step.key]] == seeds
+
+
+def test_fcmae_record_is_whole():
+    record = records.load("fcmae")
+    variants = [(r["grn"], r["pretrained"], r["seed"]) for r in record["results"]]
+    assert len(set(variants)) == len(variants) == 4 * len(record["settings"]["seeds"])
+    json.dumps(record, allow_nan=False)

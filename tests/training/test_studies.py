@@ -1,0 +1,33 @@
+"""The two studies of chapter 02: what they build, and that they learn."""
+
+import torch
+
+from modarch_utils.data import scenes
+from modarch_utils.training import fcmae, ladder
+
+
+def test_rungs_share_the_budget_and_differ_in_recipe():
+    old, new = ladder.recipe("resnet50", 0.1, 0), ladder.recipe("recipe", 2e-3, 0)
+    assert (old.optimizer, new.optimizer) == ("sgd", "adamw")
+    assert (old.epochs, old.batch_size) == (new.epochs, new.batch_size)
+
+
+def test_the_same_seed_builds_the_same_rung():
+    a, b, c = (ladder.build("gelu", 8, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(a["head.weight"], c["head.weight"])
+    # PyTorch's default reaches 1/sqrt(fan-in), far above ConvNeXt's 0.02 for so narrow a layer.
+    assert a["head.weight"].std() > 0.03
+
+
+def test_pretraining_learns_without_labels_and_moves_grn():
+    train = scenes.render(128, 32, framing="close")
+    settings = fcmae.FcmaeSettings(pretrain_epochs=4)
+    model = fcmae.build(True, 0, settings)
+    _, history = fcmae.pretrain(model, train.images, 0, settings, progress=False)
+    assert history.train_loss[-1] < history.train_loss[0]
+    assert model.stages[0][0].grn.gamma.abs().sum() > 0
+    values = fcmae.diversity(model, train[:8].to_float())
+    assert len(values) == sum(settings.depths)
+    assert all(0 < v < 1 for v in values)
+    assert not model.stages[0][0].pwconv2._forward_pre_hooks
