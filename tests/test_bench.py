@@ -14,7 +14,7 @@ def test_every_row_races_equal_networks():
     assert {"convnext_tiny", "convnextv2_tiny", "resnet50"} <= set(names)
     assert len(set(names)) == len(names)
     for row in bench.BENCHES:
-        for step in bench.prepare(row, (1, 3, 64, 64)):
+        for step in bench.prepare(row, row.quick_shape):
             step()
 
 
