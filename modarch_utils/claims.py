@@ -101,11 +101,12 @@ class Ledger:
             AssertionError: a claim of our own that does not hold.
         """
         if holds is not None:
-            if not rest.get("source"):
-                assert holds, f"Our own claim does not hold: {claim} (measured: {ours})"
+            if rest.get("source"):
+                rest["verdict"] = "reproduced" if holds else "not reproduced"
+            elif holds:
                 rest["verdict"] = "ours"
             else:
-                rest["verdict"] = "reproduced" if holds else "not reproduced"
+                raise AssertionError(f"Our own claim does not hold: {claim} (measured: {ours})")
         row = Claim(claim=claim, ours=ours, **rest)
         self.claims.append(row)
         return row

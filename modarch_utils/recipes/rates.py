@@ -1,0 +1,40 @@
+"""Give each case of a study the better learning rate, then run all its seeds with it."""
+
+from collections.abc import Callable, Sequence
+
+from modarch_utils.recipes import jobs
+
+
+def search(
+    name: str,
+    function: Callable[..., dict],
+    cases: list[dict],
+    rates: Callable[[dict], Sequence[float]],
+    seeds: Sequence[int],
+    settings: dict,
+) -> tuple[list[dict], list[float]]:
+    """Run every case with each rate on the first seed, and with the best rate on the others.
+
+    Args:
+        name: folder under ``runs/``; see :func:`modarch_utils.recipes.jobs.run`.
+        function: called with a case's arguments, ``lr`` and ``seed``; its result's ``val`` decides.
+        cases: arguments of each case.
+        rates: learning rates to try for a case.
+        seeds: the first one chooses.
+        settings: what all runs share.
+
+    Returns:
+        All results, and the chosen rate of each case.
+    """
+    first = [{**case, "lr": lr, "seed": seeds[0]} for case in cases for lr in rates(case)]
+    tried = jobs.run(name, function, first, settings)
+    best = []
+    for case in cases:
+        mine = [r for r in tried if case.items() <= r.items()]
+        best.append(max(mine, key=lambda r: r["val"])["lr"])
+    rest = [
+        {**case, "lr": lr, "seed": seed}
+        for case, lr in zip(cases, best, strict=True)
+        for seed in seeds[1:]
+    ]
+    return tried + jobs.run(name, function, rest, settings), best
