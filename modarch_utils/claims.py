@@ -122,7 +122,7 @@ class Ledger:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         head = ("Claim", "Paper", "Ours", "Seeds", "Minutes", "Verdict")
-        lines = ["<table><thead><tr>", *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
+        lines = ['<table class="claims"><thead><tr>', *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
         for row in self.claims:
             cells = (
                 row.claim + (f" ({row.note})" if row.note else ""),

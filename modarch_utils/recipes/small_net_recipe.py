@@ -6,7 +6,7 @@ ladder's learning rates, as the rungs do.
 
 from dataclasses import asdict, replace
 
-from modarch_utils import records
+from modarch_utils import claims, records
 from modarch_utils.data import scenes
 from modarch_utils.recipes import rates
 from modarch_utils.recipes.convnext_ladder import load
@@ -14,12 +14,13 @@ from modarch_utils.training.ladder import RATES, SETTINGS, step, train_rung
 from modarch_utils.training.loop import evaluate
 
 KEYS = ("recipe", "separate_downsampling")
+PAPER = claims.paper("convnext.recipe")
 CHOICES = {
     "none": {},
-    "LayerScale 1e-6": {"layer_scale": 1e-6},
-    "initialisation 0.02": {"init": "convnext"},
-    "mixup 0.8 and cutmix 1.0": {"mixup": 0.8, "cutmix": 1.0},
-    "drop path 0.1": {"drop_path": 0.1},
+    "LayerScale": {"layer_scale": PAPER["layer_scale"]},
+    "initialisation": {"init": "convnext"},
+    "mixup and cutmix": {"mixup": PAPER["mixup"], "cutmix": PAPER["cutmix"]},
+    "drop path": {"drop_path": PAPER["drop_path"]["tiny"]},
 }
 SEEDS = (0, 1, 2)
 
