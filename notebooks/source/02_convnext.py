@@ -669,7 +669,7 @@ print(" ".join(f"{value:.3f}" for value in gamma.mean(0)))
 # * **Pre-training pays a lot here, for V1 as well.** With 500 labels, 6,000 unlabelled scenes are worth
 #   almost thirty points. The paper fine-tunes on all of ImageNet's labels, where there is far less to win.
 # * **GRN keeps the channels apart, by a little.** Pre-training makes V1's channels more alike than they were at the
-#   start (dotted), and V2's hardly. That is the paper's direction, and beyond the noise, but far from the collapse that
+#   start (dotted), and V2's less so. That is the paper's direction, and beyond the noise, but far from the collapse that
 #   the paper saw in a larger V1 after hundreds of epochs.
 # * **The accuracy does not notice.** Where channels have not collapsed there is little to repair, and `gamma` stays
 #   small. "Not reproduced" below means that the disease hardly appeared, not that the cure fails.
