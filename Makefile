@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # What `make weights` retrains: modarch_utils/recipes/NAME.py.
-RECIPES := convnext_ladder fcmae
+RECIPES := convnext_ladder fcmae small_net_recipe
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 NBVAL := $(BIN)/python -m pytest -q \

@@ -101,11 +101,12 @@ class Ledger:
             AssertionError: a claim of our own that does not hold.
         """
         if holds is not None:
-            if not rest.get("source"):
-                assert holds, f"Our own claim does not hold: {claim} (measured: {ours})"
+            if rest.get("source"):
+                rest["verdict"] = "reproduced" if holds else "not reproduced"
+            elif holds:
                 rest["verdict"] = "ours"
             else:
-                rest["verdict"] = "reproduced" if holds else "not reproduced"
+                raise AssertionError(f"Our own claim does not hold: {claim} (measured: {ours})")
         row = Claim(claim=claim, ours=ours, **rest)
         self.claims.append(row)
         return row
@@ -121,7 +122,7 @@ class Ledger:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         head = ("Claim", "Paper", "Ours", "Seeds", "Minutes", "Verdict")
-        lines = ["<table><thead><tr>", *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
+        lines = ['<table class="claims"><thead><tr>', *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
         for row in self.claims:
             cells = (
                 row.claim + (f" ({row.note})" if row.note else ""),

@@ -97,7 +97,17 @@ def image_grid(
         ncols: images in a row.
         size: inches of one image.
         title: heading of the figure.
+
+    Raises:
+        ValueError: no images, another shape, or not one caption for each image.
     """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
+        raise ValueError(
+            f"A grid needs images (N, C, H, W) with C 1 or 3 and N at least 1, "
+            f"but got {tuple(images.shape)}."
+        )
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(f"{len(images)} images need as many captions, not {len(captions)}.")
     nrows = -(-len(images) // ncols)
     height = size * (1.25 if captions else 1.03) * nrows + (0.35 if title else 0)
     figure, axes = plt.subplots(nrows, ncols, figsize=(size * ncols, height), squeeze=False)

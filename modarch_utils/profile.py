@@ -24,6 +24,8 @@ class Profile:
     """``"laptop"`` or ``"gpu"``."""
     classification: str
     """Data set for classification, a name that ``data.datasets.load`` knows."""
+    classifier: str
+    """Checkpoint that knows ImageNet's classes, a name that ``zoo`` knows."""
     image_size: int
     """Side of a training image in pixels."""
     train_images: int
@@ -56,6 +58,7 @@ PROFILES = {
     "laptop": Profile(
         name="laptop",
         classification="scenes",
+        classifier="efficientnet_lite0",
         image_size=32,
         train_images=4_000,
         val_images=1_000,
@@ -66,6 +69,7 @@ PROFILES = {
     "gpu": Profile(
         name="gpu",
         classification="cifar10",
+        classifier="convnext_tiny",
         image_size=32,
         train_images=50_000,
         val_images=10_000,

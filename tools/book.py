@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # All that a build reads beside the notebooks.
-PARTS = ("_config.yml", "_toc.yml", "references.bib", "book", "tools")
+PARTS = ("_config.yml", "_toc.yml", "references.bib", "_static", "book", "tools")
 
 
 def stage(folder: Path) -> None:

@@ -11,18 +11,20 @@ from modarch_utils.data.sdf import Shape, Vec
 
 SURFACE = 3e-4  # a ray has arrived when it is this close
 SLIDING = 6e-3
+STRIDE = 3e-3  # no step is shorter, or a ray that grazes a tube never gets past it
 FAR = 1e3  # beyond everything
 SUN_SLOPE = 0.07  # radius of the sun's disc at distance 1: how soft shadows are
 PENUMBRA = 0.1  # how far beyond the shape's bound its shadow may reach
 
 
-def trace(shape: Shape, origin: Vec, direction: Vec, steps: int = 96) -> tuple[Tensor, Tensor]:
+def trace(shape: Shape, origin: Vec, direction: Vec, steps: int = 160) -> tuple[Tensor, Tensor]:
     """Find where rays first meet a shape.
 
     Along a ray that runs nearly parallel to a flat face, steps of the distance get ever shorter.
     The distance to a convex shape is a convex function along the ray, so there the secant through
     the last two points is a longer step that cannot overshoot either, and a ray that has begun to
-    move away never comes back.
+    move away never comes back. On other shapes the shortest step is ``STRIDE``; a ray that it takes
+    below the surface walks back up by the distance, which cannot take it out again.
 
     Args:
         origin, direction: (R,) each; directions are unit vectors.
@@ -43,9 +45,9 @@ def trace(shape: Shape, origin: Vec, direction: Vec, steps: int = 96) -> tuple[T
         if shape.convex:
             length = gap * length / (before - gap)
             length = torch.where(gap < before, length, FAR)
+            length = torch.where(gap > SURFACE, length, 0.0)
         else:
-            length = gap
-        length = torch.where(gap > SURFACE, length, 0.0)
+            length = torch.where(gap > SURFACE, gap.clamp(min=STRIDE), gap)
         if step % 4 == 3 or step == steps - 1:
             # A ray that is still under way at the last step slides along a surface nearby.
             near = SURFACE if step < steps - 1 else SLIDING

@@ -55,6 +55,16 @@ class FCMAE(nn.Module):
         self.decoder = Block(decoder_dim, layer_scale=None, use_grn=use_grn)
         self.pred = nn.Conv2d(decoder_dim, encoder.stride**2 * in_chans, 1)
 
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches in ``(N, C, H, W)`` images; ValueError if they do not fit."""
+        stride, (height, width) = self.encoder.stride, images.shape[-2:]
+        if height % stride or width % stride:
+            raise ValueError(
+                f"Images of {height}×{width} cannot be cut into patches of {stride}; "
+                f"use sides that are multiples of {stride}."
+            )
+        return height // stride, width // stride
+
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Predict every patch from the visible ones.
 
@@ -64,7 +74,11 @@ class FCMAE(nn.Module):
 
         Returns:
             Normalised pixels of each patch, ``(N, stride·stride·C, H / stride, W / stride)``.
+
+        Raises:
+            ValueError: a side of the image is no multiple of the encoder's stride.
         """
+        self.grid(images)
         x = self.proj(self.encoder.features(images, visible))
         x = x * visible + self.mask_token * (1 - visible)
         return self.pred(self.decoder(x))
@@ -85,16 +99,9 @@ class FCMAE(nn.Module):
         Raises:
             ValueError: a side of the image is no multiple of the encoder's stride.
         """
-        stride = self.encoder.stride
-        n, _, height, width = images.shape
-        if height % stride or width % stride:
-            raise ValueError(
-                f"Images of {height}×{width} cannot be cut into patches of {stride}; "
-                f"use sides that are multiples of {stride}."
-            )
+        grid = self.grid(images)
         if visible is None:
-            grid = (height // stride, width // stride)
-            visible = random_mask(n, grid, self.mask_ratio, images.device)
+            visible = random_mask(len(images), grid, self.mask_ratio, images.device)
         error = (self.reconstruct(images, visible) - self.target(images)).square()
         hidden = (1 - visible).expand_as(error)
         return (error * hidden).sum() / hidden.sum()

@@ -54,8 +54,8 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.act(self.bn1(self.conv1(x)))
         x = self.act(self.bn2(self.conv2(x)))
-        x = self.bn3(self.conv3(x))
-        return self.act(shortcut + self.drop_path(x))
+        x = self.drop_path(self.bn3(self.conv3(x)))
+        return self.act(x.add_(shortcut))  # in place: one tensor of full size less
 
 
 class ResNet(nn.Module):

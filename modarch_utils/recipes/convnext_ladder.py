@@ -1,4 +1,4 @@
-"""The ladder from ResNet to ConvNeXt at laptop size: every rung, three seeds.
+"""The ladder from ResNet to ConvNeXt at laptop size: every rung, five seeds.
 
 Seed 0 runs with two learning rates; the better one on validation scenes is used for all seeds.
 What is reported is the accuracy on test scenes, which no choice has seen.
@@ -6,25 +6,31 @@ What is reported is the accuracy on test scenes, which no choice has seen.
 
 from dataclasses import asdict
 
+from torch import Tensor
+
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.recipes import jobs
-from modarch_utils.training.ladder import RATES, SETTINGS, train_rung
+from modarch_utils.recipes import rates
+from modarch_utils.training.ladder import RATES, SETTINGS, LadderSettings, step, train_rung
 from modarch_utils.training.loop import evaluate
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
+
+
+def load(settings: LadderSettings = SETTINGS) -> list[tuple[Tensor, Tensor]]:
+    """Images and shapes for training, validation and test: three streams of scenes."""
+    sizes = (settings.train_images, settings.test_images, settings.test_images)
+    sets = (
+        scenes.load(n, settings.image_size, seed=stream, framing=settings.framing)
+        for stream, n in enumerate(sizes)
+    )
+    return [(each.images, each.shape) for each in sets]
 
 
 def one_run(key: str, lr: float, seed: int) -> dict:
     """Train a rung; accuracies in percent on validation and test scenes."""
-    sets = [
-        scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
-        for stream, n in enumerate(
-            (SETTINGS.train_images, SETTINGS.test_images, SETTINGS.test_images)
-        )
-    ]
-    train, val, test = ((s.images, s.shape) for s in sets)
+    train, val, test = load()
     model, history = train_rung(key, lr, seed, train, val, progress=False)
     return {
         "val": round(100 * history.final_accuracy, 2),
@@ -34,16 +40,17 @@ def one_run(key: str, lr: float, seed: int) -> dict:
 
 def main() -> None:
     """Run what is missing and write the record."""
-    first = [{"key": s.key, "lr": lr, "seed": SEEDS[0]} for s in LADDER for lr in RATES[s.recipe]]
     settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
-    tried = jobs.run("convnext_ladder", one_run, first, settings)
-    best = {
-        s.key: max((r for r in tried if r["key"] == s.key), key=lambda r: r["val"])["lr"]
-        for s in LADDER
-    }
-    rest = [{"key": s.key, "lr": best[s.key], "seed": seed} for s in LADDER for seed in SEEDS[1:]]
-    results = tried + jobs.run("convnext_ladder", one_run, rest, settings)
-    settings |= {"seeds": SEEDS, "best_lr": best}
+    results, best = rates.search(
+        "convnext_ladder",
+        one_run,
+        [{"key": s.key} for s in LADDER],
+        lambda case: RATES[step(case["key"]).recipe],
+        SEEDS,
+        settings,
+    )
+    settings |= {"seeds": SEEDS}
+    settings |= {"best_lr": {s.key: lr for s, lr in zip(LADDER, best, strict=True)}}
     print(records.save("convnext_ladder", settings=settings, results=results))
 
 

@@ -21,6 +21,9 @@ def one_run(grn: bool, pretrained: bool, seed: int) -> dict:
     if pretrained:
         _, history = pretrain(model, pool.images, seed, progress=False)
         result["pretrain_loss"] = round(history.train_loss[-1], 4)
+        if grn:
+            gammas = [block.grn.gamma for stage in model.stages for block in stage]
+            result["gamma"] = [round(g.abs().mean().item(), 4) for g in gammas]
     result["diversity"] = [round(v, 4) for v in diversity(model, test[:200].to_float())]
     history = finetune(
         model,

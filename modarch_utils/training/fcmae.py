@@ -24,14 +24,14 @@ class FcmaeSettings:
 
     image_size: int = 32
     framing: str = "close"
-    unlabelled: int = 3000
+    unlabelled: int = 6000
     labelled: int = 500
     test_images: int = 2000
     depths: tuple[int, ...] = (1, 1, 3)
     dims: tuple[int, ...] = (24, 48, 96)
     patch_size: int = 2
     decoder_dim: int = 96
-    pretrain_epochs: int = 12
+    pretrain_epochs: int = 30
     finetune_epochs: int = 12
     lr: float = 2e-3
     batch_size: int = 64

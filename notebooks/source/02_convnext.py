@@ -182,15 +182,61 @@ plots.show(
 )
 
 # %% [markdown]
-# **A fair comparison needs a fair recipe.** In pilots (one seed each, not part of the record) the
-# paper's recipe starved small nets in short runs: LayerScale, mixup and cutmix, and the paper's
-# initialisation all cost accuracy. So the rungs go without them. The first rung trains with SGD and plain
-# labels, all others with AdamW and label smoothing; epochs, augmentation and schedule are the same for
-# all, so that "training recipe" is a smaller step here than in the paper. Each rung's learning rate is
-# the better of two, chosen on *validation* scenes with one seed. What is plotted is the accuracy on
-# *test* scenes that no choice has seen.
+# **A fair comparison needs a fair recipe.** The paper's recipe was made for 300 epochs on a million
+# images. Do small nets want the same in a few minutes? We switched on each of its choices alone, at the
+# paper's value, at both ends of the ladder, and gave every case the better of two learning rates:
+
+
+# %%
+def contrast(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
+    """Difference of two means over seeds, and twice its standard error."""
+    error = np.sqrt(np.var(after, ddof=1) / len(after) + np.var(before, ddof=1) / len(before))
+    return np.mean(after) - np.mean(before), 2 * error
+
+
+choices = records.load("small_net_recipe")
+ends = {"recipe": "ResNet", "separate_downsampling": "ConvNeXt"}
+effect = {}
+for key in ends:
+    scores = {
+        case["choice"]: [r["test"] for r in choices["results"] if case.items() <= r.items()]
+        for case in choices["settings"]["best_lr"]
+        if case["key"] == key
+    }
+    effect[key] = {c: contrast(v, scores["none"]) for c, v in scores.items() if c != "none"}
+
+figure, axis = plt.subplots(figsize=(7, 2.8))
+for offset, (key, name), color in zip((-0.15, 0.15), ends.items(), ("grey", "blue"), strict=True):
+    change, noise = np.array(list(effect[key].values())).T
+    rows = np.arange(len(change)) + offset
+    axis.errorbar(
+        change, rows, xerr=noise, fmt="o", capsize=3, color=plots.PALETTE[color], label=name
+    )
+axis.axvline(0, color=plots.PALETTE["ink"], lw=1)
+axis.set_yticks(range(len(effect["recipe"])), effect["recipe"])
+axis.invert_yaxis()
+axis.set(
+    xlabel="change of accuracy on test scenes (points)", title="Each of the paper's choices, alone"
+)
+axis.legend(loc="best")
+plots.show(
+    figure,
+    alt="Change of accuracy with each of four training choices of the paper, for a small ResNet and a small "
+    "ConvNeXt. "
+    + "; ".join(
+        f"{ends[k]}, {c}: {v[0]:+.1f} points" for k, e in effect.items() for c, v in e.items()
+    ),
+    caption="The shipped record of 500 scenes and 24 epochs: mean change over three seeds, with twice its "
+    "standard error. What lifts a network in 300 epochs can starve it in 24.",
+)
+
+# %% [markdown]
+# So the rungs go without all four. The first rung trains with SGD and plain labels, all others with AdamW and
+# label smoothing; epochs, augmentation and schedule are the same for all, so that "training recipe" is a
+# smaller step here than in the paper. Each rung's learning rate is the better of two, chosen on *validation*
+# scenes with one seed. What is plotted is the accuracy on *test* scenes that no choice has seen.
 #
-# The full experiment (every rung, three seeds) is a recipe; its record ships with the course:
+# The full experiment (every rung, five seeds) is a recipe; its record ships with the course:
 
 # %%
 record = records.load("convnext_ladder")
@@ -228,8 +274,7 @@ for key, history in histories.items():
     history.plot(axis, label=ladder.step(key).title)
 plots.show(
     figure,
-    alt="Training curves of two small networks over twelve epochs, both rising above ninety "
-    "percent accuracy.",
+    alt="Training curves of a small ResNet and a small ConvNeXt; the ResNet rises faster and ends higher.",
     caption="The live slice: a small ResNet with the modern recipe and a small ConvNeXt.",
 )
 
@@ -241,14 +286,14 @@ plots.steps(right, titles, [mean[s.key] for s in LADDER], [std[s.key] for s in L
 for key in live_keys:
     right.plot(live[key], [s.key for s in LADDER].index(key), "*", ms=13, color="#D55E00")
 right.plot([], [], "*", ms=10, color="#D55E00", label="live, seed 0")
-right.set(xlabel="test scenes, shape (%)", title="Ours: laptop size, three seeds")
+right.set(xlabel="test scenes, shape (%)", title="Ours: laptop size, five seeds")
 right.legend(loc="lower right")
 plots.show(
     figure,
-    alt="Two ladders side by side. The paper's rises by six points; ours stays "
-    "within a few points, with dips at depthwise convolution and at moving it up.",
+    alt="Two ladders side by side. The paper's rises by six points. Ours rises to the inverted bottleneck in the "
+    "middle and falls again towards the end, with dips at depthwise convolution and at moving it up.",
     caption="Left: the paper's curve. Right: the shipped record (mean ± standard deviation over "
-    "three seeds) with the live slice as stars. The two tasks differ; compare shapes, not heights.",
+    "five seeds) with the live slice as stars. The two tasks differ; compare shapes, not heights.",
 )
 
 
@@ -260,12 +305,6 @@ plots.show(
 
 
 # %%
-def contrast(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
-    """Difference of two means over seeds, and twice its standard error."""
-    error = np.sqrt(np.var(after, ddof=1) / len(after) + np.var(before, ddof=1) / len(before))
-    return np.mean(after) - np.mean(before), 2 * error
-
-
 def judge(before: str, after: str) -> tuple[float, float, str]:
     change, noise = contrast(runs[after], runs[before])
     if abs(change) < noise:
@@ -284,13 +323,15 @@ print("best rung of ours:", ladder.step(max(mean, key=mean.get)).title)
 # %% [markdown]
 # Read this table before believing any single row of it, the paper's included:
 #
-# * **The top of this ladder is in the middle.** The best rung here still has BatchNorm, small kernels and
-#   blocks that downsample. The paper's conclusion is about ImageNet, 300 epochs and heavy augmentation.
+# * **The middle of the story reproduces.** Depthwise convolution costs accuracy, the width that it pays for brings
+#   more than that back, and moving it up costs again: the paper's two dips and its rescue, and all beyond the noise.
+# * **The top of this ladder is the inverted bottleneck.** From there on the paper climbs and we fall, and the
+#   end loses to the ResNet trained the same way. With 500 images and 24 epochs, the normalisation and the many
+#   activations of the old blocks are a help; the paper's conclusion is about ImageNet, 300 epochs and heavy augmentation.
 # * **The 7×7 kernel does not pay here.** The feature maps of a 32-pixel scene are 16, 8, 4 and 2 positions
 #   wide: half of the stages are smaller than the kernel.
-# * **The depthwise step is real here too**: less arithmetic, less accuracy, as in the paper.
-# * The micro steps (GELU, fewer activations, fewer norms) are mostly smaller than what three seeds
-#   can resolve; fewer activations is the exception. The paper's own GELU step is, too.
+# * **Thirteen comparisons at two standard errors** would give one false alarm in most repetitions even if no step did
+#   anything. Trust the large ones.
 
 # %% tags=["nbval-ignore-output"]
 minutes = record["minutes"]
@@ -304,7 +345,7 @@ def add_step(sentence: str, before: str, after: str) -> None:
         paper=f"{claimed:+.2f} points",
         ours=f"{change:+.2f} points",
         spread=f"± {noise:.2f}",
-        seeds="0-2",
+        seeds="0-4",
         minutes=minutes,
         source=paper["source"],
         verdict="reproduced" if word == "as in the paper" else "not reproduced",
@@ -575,6 +616,8 @@ for grn_used, color, name in ((False, "grey", "without GRN"), (True, "blue", "wi
         color=plots.PALETTE[color],
         label=name,
     )
+start = select(False, False, "diversity").mean(0)
+left.plot(np.arange(1, len(start) + 1), start, ":", color=plots.PALETTE["ink"], label="before")
 left.set(xlabel="block", ylabel="cosine distance", title="Channels after pre-training")
 left.set_xticks(range(1, 6))
 left.legend()
@@ -584,10 +627,11 @@ scores = [select(*v, "test") for v in variants]
 colors = [plots.PALETTE[c] for c in ("grey", "grey", "blue", "blue")]
 right.bar(names, [s.mean() for s in scores], yerr=[s.std(ddof=1) for s in scores], color=colors)
 right.set(ylabel="test scenes (%)", title="Fine-tuned on 500 labels")
-right.set_ylim(min(s.min() for s in scores) - 5, 100)
+right.set_ylim(0, 100)
 plots.show(
     figure,
-    alt="Left: cosine distance between channels in each of five blocks, with and without GRN. Right: "
+    alt="Left: cosine distance between channels in each of five blocks, before pre-training and after it with and "
+    "without GRN. Right: "
     "test accuracy of four variants after fine-tuning.",
     caption="Left: how different the channels of the wide layer are after masked pre-training (0.5: "
     "unrelated, 0: copies). Right: accuracy after fine-tuning. Mean ± standard deviation, three seeds.",
@@ -611,18 +655,28 @@ for name, (change, noise) in {
 print(f"{'channel distance, V2 - V1':32} {spread_[0]:+.3f} ± {spread_[1]:.3f}")
 
 # %% [markdown]
-# Two lessons, and neither is the paper's:
+# And how far had GRN switched on by the end of the pre-training?
+
+# %%
+gamma = select(True, True, "gamma")
+epochs, unlabelled = (study["settings"][k] for k in ("pretrain_epochs", "unlabelled"))
+print(f"{epochs} epochs of {unlabelled:,} scenes: mean |gamma| in each block")
+print(" ".join(f"{value:.3f}" for value in gamma.mean(0)))
+
+# %% [markdown]
+# Three lessons:
 #
-# * **Pre-training pays a lot here, for V1 as well.** With 500 labels, 3,000 unlabelled scenes are worth
-#   about twenty points. The paper fine-tunes on all of ImageNet's labels, where there is far less
-#   to win.
-# * **This experiment cannot judge GRN.** V1 and V2 come out alike because they *are* nearly alike: a few
-#   hundred steps leave `gamma` close to 0, as the live run shows, so that GRN hardly acts. The paper
-#   pre-trains for hundreds of epochs. "Not reproduced" below means *not tested long enough*, not *refuted*.
+# * **Pre-training pays a lot here, for V1 as well.** With 500 labels, 6,000 unlabelled scenes are worth
+#   almost thirty points. The paper fine-tunes on all of ImageNet's labels, where there is far less to win.
+# * **GRN keeps the channels apart, by a little.** Pre-training makes V1's channels more alike than they were at the
+#   start (dotted), and V2's less so. That is the paper's direction, and beyond the noise, but far from the collapse that
+#   the paper saw in a larger V1 after hundreds of epochs.
+# * **The accuracy does not notice.** Where channels have not collapsed there is little to repair, and `gamma` stays
+#   small. "Not reproduced" below means that the disease hardly appeared, not that the cure fails.
 
 # %% tags=["nbval-ignore-output"]
 shared = dict(source=reported["source"], seeds="0-2", minutes=study["minutes"])
-too_short = "gamma stays near 0 in a run this short, so GRN hardly acts: no evidence either way"
+healthy = "V1's channels hardly collapse at this size, so GRN has little to repair"
 ledger.add(
     "GRN is the identity at initialisation",
     ours="bit for bit",
@@ -635,7 +689,7 @@ ledger.add(
     ours=f"{spread_[0]:+.3f}",
     spread=f"± {spread_[1]:.3f}",
     holds=bool(spread_[0] > spread_[1]),
-    note=too_short,
+    note="the direction, at a fraction of the paper's size",
     tolerance="beyond twice the standard error",
     **shared,
 )
@@ -645,7 +699,7 @@ ledger.add(
     ours=f"{versus[0]:+.2f} points",
     spread=f"± {versus[1]:.2f}",
     holds=bool(versus[0] > versus[1]),
-    note=too_short,
+    note=healthy,
     tolerance="beyond twice the standard error",
     **shared,
 )
@@ -713,7 +767,7 @@ print("better than guessing:", scaled_up.final_accuracy > 1.5 / len(classes))
 # * ConvNeXt is a ResNet after about a dozen small decisions; the recipe is the largest of them.
 # * Two steps lose accuracy on their own and pay back later: judge designs, not single steps.
 # * The multiply-adds of table 10 can be recomputed; two rows do not add up, and now you know which.
-# * At laptop size, on clean scenes, the ladder does not reproduce as a whole. That is a result, too.
+# * At laptop size the dips and the rescue in the middle of the ladder reproduce; its end does not. That is a result, too.
 #
 # ### Claims
 

@@ -202,6 +202,22 @@ def test_depth_of_the_object_lies_on_its_surface(views, name):
             assert off_surface(name, before).min() > -0.03
 
 
+def test_a_ray_that_grazes_the_tube_goes_on_to_what_lies_behind():
+    drawn = scenes.render(128, SIZE, seed=11, framing="close")
+    tori = [i for i in range(len(drawn)) if scenes.SHAPES[drawn.shape[i].item()] == "torus"]
+    assert len(tori) >= 8
+    for view in (View(drawn[i]) for i in tori):
+        eye, rays = view.to_object(view.eye), view.rays().reshape(-1, 3) @ view.turn
+        nearest = np.full(len(rays), np.inf)
+        towards = -rays @ eye
+        for t in np.linspace(-1.06, 1.06, 400):  # every ray, through the whole bounding sphere
+            p = eye + (towards + t)[:, None] * rays
+            nearest = np.minimum(nearest, off_surface("torus", p))
+        meets = nearest.reshape(view.mask.shape)
+        assert view.mask[meets < -1e-3].all(), "a hole where there is none"
+        assert not view.mask[meets > 7e-3].any(), "part of the mask beside the object"
+
+
 def test_depth_of_a_sphere_in_closed_form(views):
     for view in views["sphere"]:
         d, to_centre = view.rays(), view.position - view.eye

@@ -1,8 +1,12 @@
 """The two studies of chapter 02: what they build, and that they learn."""
 
+from dataclasses import fields, replace
+
 import torch
 
 from modarch_utils.data import scenes
+from modarch_utils.models.ladder import LadderBlock
+from modarch_utils.recipes.small_net_recipe import CHOICES
 from modarch_utils.training import fcmae, ladder
 
 
@@ -18,6 +22,20 @@ def test_the_same_seed_builds_the_same_rung():
     assert not torch.equal(a["head.weight"], c["head.weight"])
     # PyTorch's default reaches 1/sqrt(fan-in), far above ConvNeXt's 0.02 for so narrow a layer.
     assert a["head.weight"].std() > 0.03
+
+
+def test_each_choice_of_the_paper_reaches_the_network_or_its_training():
+    assert {f for c in CHOICES.values() for f in c} <= {f.name for f in fields(ladder.SETTINGS)}
+    paper = replace(
+        ladder.SETTINGS, init="convnext", layer_scale=1e-6, mixup=0.8, cutmix=1.0, drop_path=0.1
+    )
+    config = ladder.recipe("gelu", 2e-3, 0, paper)
+    assert (config.mixup, config.cutmix) == (0.8, 1.0)
+    model = ladder.build("gelu", 8, 0, paper)
+    assert abs(model.head.weight.std().item() - 0.02) < 0.005
+    blocks = [m for m in model.modules() if isinstance(m, LadderBlock)]
+    assert all(torch.all(block.gamma == 1e-6) for block in blocks)
+    assert abs(blocks[-1].drop_path.rate - 0.1) < 1e-6
 
 
 def test_pretraining_learns_without_labels_and_moves_grn():
