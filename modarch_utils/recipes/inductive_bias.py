@@ -5,7 +5,6 @@ the two largest sets are tested on moved images too. ``swin``: with and without 
 same pictures. ``windows``: the same on a task in which windows must talk to each other.
 """
 
-import time
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -40,17 +39,10 @@ def wide_test() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def one_run(study: str, name: str, n: int, lr: float, seed: int) -> dict:
-    """Train and test one network; accuracies in percent.
-
-    ``cpu_seconds`` is the processor's time, which a busy machine does not lengthen as it does
-    ``seconds``.
-    """
-    began = time.process_time()
+    """Train and test one network; accuracies in percent."""
     if study == "windows":
-        result = windows(name == "swin", lr, seed)
-    else:
-        result = pictures(study, name, n, lr, seed)
-    return result | {"cpu_seconds": round(time.process_time() - began, 1)}
+        return windows(name == "swin", lr, seed)
+    return pictures(study, name, n, lr, seed)
 
 
 def pictures(study: str, name: str, n: int, lr: float, seed: int) -> dict:

@@ -3,7 +3,6 @@
 The learning rate of each width is the better of two at ``TUNED_ON`` images, seed 0.
 """
 
-import time
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -27,7 +26,6 @@ def load(n: int, stream: int) -> scenes.Scenes:
 
 def one_run(width: int, n: int, lr: float, seed: int) -> dict:
     """Train one cell: validation accuracy and test error in percent, test cross-entropy in nats."""
-    began = time.process_time()
     pool, val, test = (
         load(count, stream)
         for stream, count in enumerate(
@@ -40,8 +38,6 @@ def one_run(width: int, n: int, lr: float, seed: int) -> dict:
         "val": round(100 * evaluate(net, (val.images, val.shape)).accuracy, 2),
         "error": round(100 * (1 - scored.accuracy), 3),
         "loss": round(scored.loss, 5),
-        # The processor's time, which a busy machine does not lengthen as it does `seconds`.
-        "cpu_seconds": round(time.process_time() - began, 1),
     }
 
 
