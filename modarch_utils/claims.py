@@ -122,7 +122,8 @@ class Ledger:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         head = ("Claim", "Paper", "Ours", "Seeds", "Minutes", "Verdict")
-        lines = ['<table class="claims"><thead><tr>', *(f"<th>{h}</th>" for h in head), "</tr></thead><tbody>"]
+        titles = "".join(f"<th>{h}</th>" for h in head)
+        lines = [f'<table class="claims"><thead><tr>{titles}</tr></thead><tbody>']
         for row in self.claims:
             cells = (
                 row.claim + (f" ({row.note})" if row.note else ""),
