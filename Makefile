@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # What `make weights` retrains: modarch_utils/recipes/NAME.py.
-RECIPES := convnext_ladder fcmae small_net_recipe
+RECIPES := convnext_ladder fcmae small_net_recipe sequence_tasks inductive_bias scaling_law \
+	frozen_features cost_of_length
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 NBVAL := $(BIN)/python -m pytest -q \

@@ -9,6 +9,7 @@ from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.recipes import jobs, rates
+from modarch_utils.training import costs
 from modarch_utils.training.ladder import RATES
 
 
@@ -47,7 +48,17 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         records.load("two")
 
 
-@pytest.mark.parametrize("name", ["convnext_ladder", "fcmae", "small_net_recipe"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext_ladder",
+        "fcmae",
+        "small_net_recipe",
+        "inductive_bias",
+        "scaling_law",
+        "frozen_features",
+    ],
+)
 def test_shipped_records_belong_to_this_renderer(name):
     assert records.load(name)["settings"]["scenes"] == scenes.version()
 
@@ -87,3 +98,46 @@ def test_fcmae_record_is_whole():
     variants = [(r["grn"], r["pretrained"], r["seed"]) for r in record["results"]]
     assert len(set(variants)) == len(variants) == 4 * len(record["settings"]["seeds"])
     json.dumps(record, allow_nan=False)
+
+
+def test_inductive_bias_record_is_whole():
+    record = records.load("inductive_bias")
+    seeds, hunger = record["settings"]["seeds"], record["settings"]["hunger"]
+    for case in record["settings"]["best_lr"]:
+        for n in hunger["sizes"] if case["study"] == "hunger" else [case["n"]]:
+            wanted = {**case, "n": n}
+            rows = [r for r in record["results"] if wanted.items() <= r.items()]
+            assert sorted(r["seed"] for r in rows) == seeds
+            moved = case["study"] == "hunger" and n in hunger["sizes"][-2:]
+            assert all(("sideways" in r) == moved for r in rows)
+
+
+def test_scaling_record_is_whole():
+    record = records.load("scaling_law")
+    settings = record["settings"]
+    for width, lr in zip(settings["widths"], settings["best_lr"], strict=True):
+        for n in settings["sizes"]:
+            rows = [r for r in record["results"] if (r["width"], r["n"], r["lr"]) == (width, n, lr)]
+            assert sorted(r["seed"] for r in rows) == settings["seeds"]
+            assert all(r["error"] > 0 for r in rows)  # the law is fitted to logarithms
+
+
+def test_frozen_features_record_is_whole():
+    record = records.load("frozen_features")
+    seeds, labels = record["settings"]["seeds"], record["settings"]["per_class"]
+    for method in ("frozen", "untrained"):
+        rows = [(r["per_class"], r["seed"]) for r in record["results"] if r["method"] == method]
+        assert sorted(rows) == [(k, seed) for k in labels for seed in seeds]
+    for case in record["settings"]["best_lr"]:
+        rows = [r for r in record["results"] if case.items() <= r.items()]
+        assert sorted(r["seed"] for r in rows) == seeds
+
+
+def test_cost_record_is_whole():
+    record = records.load("cost_of_length")
+    layers = {(r["kind"], r.get("layer")) for r in record["results"]}
+    wanted = {("sequence", name) for name in costs.SEQUENCE} | {("image", n) for n in costs.IMAGE}
+    assert layers == wanted | {("library", None)}
+    for row in record["results"]:
+        if row["kind"] != "library":
+            assert row["sizes"] == list(costs.LENGTHS if row["kind"] == "sequence" else costs.SIDES)

@@ -263,7 +263,7 @@ class WindowSettings:
     dim: int = 16
     train_maps: int = 2048
     test_maps: int = 2000
-    epochs: int = 6
+    epochs: int = 12
     batch_size: int = 64
 
 
