@@ -296,7 +296,7 @@ class SwinTransformer(nn.Module):
         shift: False never shifts a window (the paper's ablation, table 4).
         pad_first: matters only for maps that windows do not fill. False shifts and then pads, as
             timm does; the mask then lets some positions of opposite edges see each other. True
-            pads and then shifts, as the authors and torchvision do, and keeps all edges apart.
+            pads and then shifts, as torchvision does, and keeps all edges apart.
 
     Raises:
         ValueError: sizes that do not fit together.

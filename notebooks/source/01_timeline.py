@@ -555,7 +555,7 @@ figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", nco
 plots.show(
     figure,
     alt="Two panels with logarithmic axes over sequence lengths 256 to 4,096. Time: attention rises twice as steeply as "
-    "the others and crosses Mamba and Hyena between 1,024 and 2,048. Memory: only attention that keeps its "
+    "the others, and passes Hyena before 1,024 and Mamba before 2,048. Memory: only attention that keeps its "
     "weights rises steeply.",
     caption="Time and memory of one layer against the length. Dots: the shipped record, medians. Crosses: your "
     "machine. Attention that never holds its weights needs little memory, but still the time of all pairs.",
