@@ -22,7 +22,16 @@ from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from modarch_utils import measure
-from modarch_utils.models import convnext, hyena, mamba, resnet, swin, transformer, vit
+from modarch_utils.models import (
+    convnext,
+    efficientnetv2,
+    hyena,
+    mamba,
+    resnet,
+    swin,
+    transformer,
+    vit,
+)
 
 OUTPUT = Path(__file__).resolve().parents[1] / "_build" / "bench.json"
 
@@ -41,6 +50,20 @@ def copy_convnext(ours: nn.Module, reference: nn.Module) -> None:
 def copy_by_name(ours: nn.Module, reference: nn.Module) -> None:
     """Copies weights between networks that give the same tensors the same names."""
     reference.load_state_dict(ours.state_dict())
+
+
+def copy_damped(ours: nn.Module, reference: nn.Module) -> None:
+    """Copies by name, after making the residual branches small.
+
+    The check for equality uses a new network's running statistics, mean 0 and variance 1, which
+    hold nothing back: 40 branches of full size would blow up the numbers, and the rounding, until
+    two equal networks differ. Time does not depend on the weights.
+    """
+    with torch.no_grad():
+        for module in ours.modules():
+            if getattr(module, "has_skip", False):
+                [n for n in module.children() if isinstance(n, nn.BatchNorm2d)][-1].weight.mul_(0.3)
+    copy_by_name(ours, reference)
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,12 @@ BENCHES = [
     ),
     Bench("resnet50", resnet.resnet50, lambda: timm.create_model("resnet50")),
     Bench("resnext50_32x4d", resnet.resnext50_32x4d, lambda: timm.create_model("resnext50_32x4d")),
+    Bench(
+        "efficientnetv2_s",
+        efficientnetv2.efficientnetv2_s,
+        lambda: timm.create_model("tf_efficientnetv2_s"),
+        copy_damped,
+    ),
     Bench(
         "transformer_encoder_layer",
         lambda: transformer.EncoderLayer(256, 8, 1024, norm_first=True),

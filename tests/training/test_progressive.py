@@ -1,0 +1,125 @@
+"""The progressive schedule by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modarch_utils.training.progressive import LESSON, PAPER, ProgressiveSchedule, Setting
+
+
+def test_s_by_hand():
+    stages = PAPER["s"].stages()
+    assert [(first, last) for first, last, _ in stages] == [
+        (0, 87),
+        (88, 174),
+        (175, 262),
+        (263, 349),
+    ]
+    settings = [setting for *_, setting in stages]
+    assert [s.image_size for s in settings] == [128, 185, 243, 300]  # 185.33, 242.67
+    assert [s.randaugment for s in settings] == pytest.approx([5, 25 / 3, 35 / 3, 15])
+    assert [s.mixup for s in settings] == [0, 0, 0, 0]
+    assert [s.dropout for s in settings] == pytest.approx([0.1, 1 / 6, 7 / 30, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("size", "last"),
+    [
+        ("s", Setting(300, 15, 0, 0.3)),
+        ("m", Setting(380, 20, 0.2, 0.4)),
+        ("l", Setting(380, 25, 0.4, 0.5)),
+    ],
+)
+def test_ends_are_exact(size, last):
+    assert PAPER[size].at(0) == Setting(128, 5, 0, 0.1)
+    assert PAPER[size].at(349) == last
+
+
+def test_lesson_by_hand():
+    assert LESSON.stages() == [
+        (0, 49, Setting(128, 5, 0, 0)),
+        (50, 99, Setting(192, 10, 0.2, 0)),
+        (100, 149, Setting(256, 15, 0.4, 0)),
+    ]
+
+
+@pytest.mark.parametrize("schedule", [*PAPER.values(), LESSON, replace(PAPER["m"], epochs=7)])
+def test_stages_cover_every_epoch_once_and_agree_with_at(schedule):
+    listed = []
+    for number, (first, last, setting) in enumerate(schedule.stages()):
+        for epoch in range(first, last + 1):
+            listed.append(epoch)
+            assert schedule.stage_of(epoch) == number
+            assert schedule.at(epoch) == setting
+    assert listed == list(range(schedule.epochs))
+    lengths = [last - first + 1 for first, last, _ in schedule.stages()]
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("schedule", [*PAPER.values(), LESSON])
+@pytest.mark.parametrize("multiple", [1, 32, 100])
+def test_everything_grows(schedule, multiple):
+    schedule = replace(schedule, multiple=multiple)
+    settings = [schedule.at(epoch) for epoch in range(schedule.epochs)]
+    for name in ("image_size", "randaugment", "mixup", "dropout"):
+        values = [getattr(setting, name) for setting in settings]
+        assert values == sorted(values)
+
+
+def test_sizes_between_the_ends_are_rounded():
+    sizes = [s.image_size for *_, s in replace(PAPER["s"], multiple=32).stages()]
+    assert sizes == [128, 192, 256, 300]
+    narrow = ProgressiveSchedule(Setting(100, 0, 0, 0), Setting(110, 0, 0, 0), 3, 3, multiple=32)
+    assert [s.image_size for *_, s in narrow.stages()] == [100, 100, 110]  # 96 lies outside
+
+
+def test_shrinking_works_too():
+    down = ProgressiveSchedule(LESSON.last, LESSON.first, 3, 150)
+    assert [down.at(e) for e in (0, 75, 149)] == [LESSON.at(e) for e in (149, 75, 0)]
+
+
+def test_one_stage_is_training_at_a_fixed_setting():
+    fixed = ProgressiveSchedule(LESSON.last, LESSON.last, 1, 10)
+    assert fixed.stages() == [(0, 9, LESSON.last)]
+    with pytest.raises(ValueError, match="One stage has one setting"):
+        ProgressiveSchedule(LESSON.first, LESSON.last, 1, 10)
+
+
+@pytest.mark.parametrize("epoch", [-1, 150, 300, 1.0, 0.5, "3", None, True])
+def test_epochs_outside_are_refused(epoch):
+    for method in (LESSON.at, LESSON.stage_of):
+        with pytest.raises(ValueError, match=r"An epoch must be a whole number from 0 to 149, not"):
+            method(epoch)
+
+
+def test_numpy_epochs_are_epochs():
+    assert LESSON.stage_of(np.int64(50)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 2}, "3 stages need at least as many epochs, but there are 2"),
+        ({"num_stages": 0}, "num_stages must be a whole number from 1, not 0"),
+        ({"epochs": 9.5}, "epochs must be a whole number"),
+        ({"multiple": 0}, "multiple must be a whole number"),
+    ],
+)
+def test_impossible_schedules_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(LESSON, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 0}, "image_size must be a whole number from 1, not 0"),
+        ({"image_size": 12.5}, "image_size must be a whole number"),
+        ({"mixup": -0.1}, "must not be negative"),
+        ({"dropout": 1}, r"dropout must lie in \[0, 1\)"),
+    ],
+)
+def test_impossible_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(LESSON.first, **change)
