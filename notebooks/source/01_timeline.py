@@ -38,6 +38,7 @@ from modarch_utils.training import costs, inductive_bias, scaling, sequences
 from modarch_utils.training.loop import TrainConfig, evaluate, fit
 
 plots.use_style()
+plt.rcParams["savefig.dpi"] = 85  # many figures: a page should stay below 1 MB
 here = profile.current()
 ledger = claims.Ledger("01_timeline")
 
@@ -258,7 +259,7 @@ plots.show(
 # %%
 cat = torch.from_numpy(np.array(photos.load("chelsea").resize((224, 224)))).permute(2, 0, 1)
 patches = cat.unfold(1, 32, 32).unfold(2, 32, 32).permute(1, 2, 0, 3, 4).flatten(0, 1)
-figure = plots.image_grid(patches, ncols=7, size=0.6)
+figure = plots.image_grid(patches, ncols=7, size=0.5)
 plots.show(
     figure,
     alt="A cat's face cut into seven rows of seven square patches with gaps between them.",
