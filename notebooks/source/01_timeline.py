@@ -1126,7 +1126,8 @@ frozen = records.load("frozen_features")
 METHODS = {
     "frozen": ("frozen ImageNet features", "orange"),
     "untrained": ("frozen random features", "grey"),
-    "scratch": ("trained from scratch", "blue"),
+    "scratch_32": ("from scratch, 32 pixels", "blue"),
+    "scratch": ("from scratch, 96 pixels", "sky"),
 }
 
 
@@ -1167,9 +1168,10 @@ axis.set(
 axis.legend()
 plots.show(
     figure,
-    alt="Test accuracy against labels per class for frozen ImageNet features, frozen random features and training "
-    "from scratch.",
-    caption="The record: mean ± standard deviation over three draws of the labelled scenes, 96 pixels.",
+    alt="Test accuracy against labels per class. Frozen ImageNet features are far ahead with 5 labels; training from "
+    "scratch at 32 pixels comes near with 80; at 96 pixels and on frozen random features it stays below.",
+    caption="The record: mean ± standard deviation over three draws of the labelled scenes. Features are taken at 96 "
+    "pixels. The small ConvNet does better on small pictures, so that is the rival to beat.",
 )
 
 # %% [markdown]
@@ -1281,7 +1283,7 @@ _ = ledger.add(
 _ = claim_more(
     "Frozen ImageNet features beat training from scratch when labels are few",
     frozen_runs("frozen", labels_each[0]),
-    frozen_runs("scratch", labels_each[0]),
+    frozen_runs("scratch_32", labels_each[0]),
     frozen,
     note=f"{labels_each[0]} labels for each shape",
 )
