@@ -1144,7 +1144,7 @@ def frozen_runs(method: str, k: int) -> np.ndarray:
     )
 
 
-figure, axis = plt.subplots(figsize=(6, 3.3))
+figure, axis = plt.subplots(figsize=(8, 3.3))
 labels_each = frozen["settings"]["per_class"]
 for method, (label, color) in METHODS.items():
     scores = [frozen_runs(method, k) for k in labels_each]
@@ -1165,7 +1165,7 @@ axis.set(
     ylabel="test scenes (%)",
     title="Features from elsewhere",
 )
-axis.legend()
+axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     figure,
     alt="Test accuracy against labels per class. Frozen ImageNet features are far ahead with 5 labels; training from "
