@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 
+import numpy as np
+
 VERDICTS = ("reproduced", "partly", "not reproduced", "ours")
 MIME = "application/vnd.modarch.claims+json"
 
@@ -37,6 +39,18 @@ def paper(key: str) -> dict:
             raise KeyError(f"papers.toml has no table {key!r}; add it there with its source.")
         table = table[part]
     return table
+
+
+def contrast(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
+    """Difference of two means over seeds, and twice its standard error.
+
+    A difference counts, throughout the course, when it is the larger of the two.
+
+    Args:
+        after, before: one value for each seed, two or more each.
+    """
+    error = np.sqrt(np.var(after, ddof=1) / len(after) + np.var(before, ddof=1) / len(before))
+    return float(np.mean(after) - np.mean(before)), float(2 * error)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,28 @@ def peak_memory(fn: Step) -> int:
     return alive.peak
 
 
+def numbers_written(fn: Step) -> int:
+    """How many numbers the operations of one `fn()` write, forward and backward, views apart.
+
+    A measure of work that is the same on every machine, however busy.
+    """
+    with _Written() as written:
+        fn()
+    return written.count
+
+
+class _Written(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.count += sum(t.numel() for t in tree_iter(result) if isinstance(t, Tensor))
+        return result
+
+
 class _AliveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

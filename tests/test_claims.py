@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modarch_utils import claims
-from modarch_utils.claims import Claim, Ledger, paper
+from modarch_utils.claims import Claim, Ledger, contrast, paper
 
 ROOT = Path(__file__).parents[1]
 PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text())
@@ -114,3 +114,9 @@ def test_html_is_escaped_and_complete(ledger):
     assert "<td>a &lt; b</td>" in table
     assert "<td>3 ± 0.1</td>" in table
     assert table.count("<td></td>") >= 1 and "<td>0.0</td>" not in table
+
+
+def test_contrast_is_a_difference_and_twice_its_standard_error():
+    change, noise = contrast([3, 5, 7], [1, 2, 3])
+    assert change == 3
+    assert noise == pytest.approx(2 * ((4 + 1) / 3) ** 0.5)

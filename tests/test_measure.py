@@ -152,6 +152,17 @@ def gaussian(mean, covariance, n=200_000):
     return z @ root.double().T + torch.tensor(mean).double()
 
 
+def test_numbers_written_counts_results_and_no_views():
+    a, b = torch.ones(3, 4), torch.ones(4, 5)
+    assert measure.numbers_written(lambda: a.T[:2]) == 0
+    assert measure.numbers_written(lambda: a @ b) == 15
+    assert measure.numbers_written(lambda: (a @ b).relu_()) == 30
+    a.requires_grad_()
+    forward = measure.numbers_written(lambda: (a @ b).sum())
+    both = measure.numbers_written(lambda: (a @ b).sum().backward())
+    assert forward == 16 and both >= forward + a.numel()  # at least the gradient on top
+
+
 def test_frechet_distance_of_two_gaussians():
     # In one dimension: (m1 - m2)² + (s1 - s2)²; with diagonal covariances, their sum.
     a = gaussian([0.0, 1.0], [[4.0, 0.0], [0.0, 1.0]])

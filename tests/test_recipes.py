@@ -65,21 +65,35 @@ def test_shipped_records_belong_to_this_renderer(name):
 
 def test_ladder_record_is_whole():
     record = records.load("convnext_ladder")
-    seeds, best = record["settings"]["seeds"], record["settings"]["best_lr"]
+    seeds = record["settings"]["seeds"]
     assert len(seeds) >= 3
     for step in LADDER:
         rows = [r for r in record["results"] if r["key"] == step.key]
         tried = [r for r in rows if r["seed"] == seeds[0]]
         assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
-        assert max(tried, key=lambda r: r["val"])["lr"] == best[step.key]
-        assert [r["seed"] for r in rows if r["lr"] == best[step.key]] == seeds
+        best = max(tried, key=lambda r: r["val"])["lr"]
+        assert set(records.select(record, "lr", key=step.key)) == {best}
+        assert records.select(record, "seed", key=step.key).tolist() == seeds
+
+
+def test_select_takes_the_chosen_rate_alone():
+    rows = [{"net": n, "lr": lr, "test": 10 * n + lr} for n in (1, 2) for lr in (3, 4)]
+    record = {"name": "x", "results": rows, "settings": {}}
+    assert records.select(record, "test", net=2).tolist() == [23, 24]
+    record["settings"]["best_lr"] = [{"net": 1, "lr": 4}, {"net": 2, "lr": 3}]
+    assert records.select(record, "test").tolist() == [14, 23]
+    assert records.select(record, "lr", net=2).tolist() == [3]
+    with pytest.raises(ValueError, match="'x' has no run with {'net': 3}"):
+        records.select(record, "test", net=3)
 
 
 def test_search_gives_each_case_its_best_rate(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cases = [{"peak": 0.1}, {"peak": 0.3}]
-    results, best = rates.search("peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {})
-    assert best == [0.1, 0.3]
+    results, chosen = rates.search(
+        "peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {}
+    )
+    assert chosen == [{"peak": 0.1, "lr": 0.1}, {"peak": 0.3, "lr": 0.3}]
     assert len(results) == 2 * (3 + 2)
     assert all(r["lr"] == r["peak"] for r in results if r["seed"] > 0)
 
@@ -102,35 +116,30 @@ def test_fcmae_record_is_whole():
 
 def test_inductive_bias_record_is_whole():
     record = records.load("inductive_bias")
-    seeds, hunger = record["settings"]["seeds"], record["settings"]["hunger"]
+    seeds, sizes = record["settings"]["seeds"], record["settings"]["hunger"]["sizes"]
     for case in record["settings"]["best_lr"]:
-        for n in hunger["sizes"] if case["study"] == "hunger" else [case["n"]]:
-            wanted = {**case, "n": n}
-            rows = [r for r in record["results"] if wanted.items() <= r.items()]
-            assert sorted(r["seed"] for r in rows) == seeds
-            moved = case["study"] == "hunger" and n in hunger["sizes"][-2:]
-            assert all(("sideways" in r) == moved for r in rows)
+        hunger = case["study"] == "hunger"
+        for n in sizes if hunger else [2048]:
+            assert sorted(records.select(record, "seed", **case, n=n)) == seeds
+            if hunger and n in sizes[-2:]:
+                assert records.select(record, "sideways", **case, n=n).shape[0] == len(seeds)
 
 
 def test_scaling_record_is_whole():
     record = records.load("scaling_law")
     settings = record["settings"]
-    for width, lr in zip(settings["widths"], settings["best_lr"], strict=True):
+    for width in settings["widths"]:
         for n in settings["sizes"]:
-            rows = [r for r in record["results"] if (r["width"], r["n"], r["lr"]) == (width, n, lr)]
-            assert sorted(r["seed"] for r in rows) == settings["seeds"]
-            assert all(r["error"] > 0 for r in rows)  # the law is fitted to logarithms
+            assert sorted(records.select(record, "seed", width=width, n=n)) == settings["seeds"]
+    assert (records.select(record, "error") > 0).all()  # the law is fitted to logarithms
 
 
 def test_frozen_features_record_is_whole():
     record = records.load("frozen_features")
-    seeds, labels = record["settings"]["seeds"], record["settings"]["per_class"]
-    for method in ("frozen", "untrained"):
-        rows = [(r["per_class"], r["seed"]) for r in record["results"] if r["method"] == method]
-        assert sorted(rows) == [(k, seed) for k in labels for seed in seeds]
-    for case in record["settings"]["best_lr"]:
-        rows = [r for r in record["results"] if case.items() <= r.items()]
-        assert sorted(r["seed"] for r in rows) == seeds
+    for method in ("frozen", "untrained", "scratch", "scratch_32"):
+        for k in record["settings"]["per_class"]:
+            found = records.select(record, "seed", method=method, per_class=k)
+            assert sorted(found) == record["settings"]["seeds"]
 
 
 def test_cost_record_is_whole():

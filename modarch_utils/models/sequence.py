@@ -50,7 +50,7 @@ class SequenceModel(nn.Module):
         mixer: makes a block's mixer for a given D.
         mlp_ratio: see :class:`SequenceBlock`.
         max_length: longest sequence, when learned positions are to be added to the embeddings;
-            None adds none. Attention needs them: by itself it does not see the order.
+            None adds none. Attention without a causal mask needs them to see the order.
     """
 
     def __init__(

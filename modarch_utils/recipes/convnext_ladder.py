@@ -41,7 +41,7 @@ def one_run(key: str, lr: float, seed: int) -> dict:
 def main() -> None:
     """Run what is missing and write the record."""
     settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
-    results, best = rates.search(
+    results, chosen = rates.search(
         "convnext_ladder",
         one_run,
         [{"key": s.key} for s in LADDER],
@@ -49,8 +49,7 @@ def main() -> None:
         SEEDS,
         settings,
     )
-    settings |= {"seeds": SEEDS}
-    settings |= {"best_lr": {s.key: lr for s, lr in zip(LADDER, best, strict=True)}}
+    settings |= {"seeds": SEEDS, "best_lr": chosen}
     print(records.save("convnext_ladder", settings=settings, results=results))
 
 

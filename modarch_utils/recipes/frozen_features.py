@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from modarch_utils import records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.recipes import jobs, rates
-from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.inductive_bias import build
 from modarch_utils.training.loop import evaluate, fit
 
@@ -98,15 +98,7 @@ def regress(pretrained: bool, index: torch.Tensor) -> dict:
 def scratch(size: int, index: torch.Tensor, lr: float, seed: int) -> dict:
     """The small ConvNet, all of it trained."""
     pool = load(0, size)
-    a_pass = len(index) // SETTINGS.batch_size
-    config = TrainConfig(
-        epochs=SETTINGS.steps // a_pass,
-        batch_size=SETTINGS.batch_size,
-        lr=lr,
-        warmup_epochs=SETTINGS.steps / 16 / a_pass,
-        augment="crop_flip",
-        seed=seed,
-    )
+    config = equal_steps(len(index), SETTINGS.steps, SETTINGS.batch_size, lr=lr, seed=seed)
     net = build("convnet", seed)
     fit(net, (pool.images[index], pool.shape[index]), None, config, progress=False)
     result = {}
@@ -122,9 +114,10 @@ def main() -> None:
         for size in (32, SETTINGS.image_size):
             load(stream, size)
     settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
+    untuned = [{"method": method, "lr": 0} for method in ("frozen", "untrained")]
     fixed = [
-        {"method": method, "per_class": k, "lr": 0, "seed": seed}
-        for method in ("frozen", "untrained")
+        {"method": case["method"], "per_class": k, "lr": 0, "seed": seed}
+        for case in untuned
         for k in SETTINGS.per_class
         for seed in SEEDS
     ]
@@ -134,11 +127,10 @@ def main() -> None:
         for method in ("scratch_32", "scratch")
         for k in SETTINGS.per_class
     ]
-    trained, best = rates.search(
+    trained, chosen = rates.search(
         "frozen_features", one_run, cases, lambda case: RATES, SEEDS, settings
     )
-    chosen = [{**case, "lr": lr} for case, lr in zip(cases, best, strict=True)]
-    settings |= {"seeds": SEEDS, "best_lr": chosen, "checkpoint": CHECKPOINT}
+    settings |= {"seeds": SEEDS, "best_lr": untuned + chosen, "checkpoint": CHECKPOINT}
     print(records.save("frozen_features", settings=settings, results=results + trained))
 
 

@@ -49,7 +49,8 @@ def pictures(study: str, name: str, n: int, lr: float, seed: int) -> dict:
     """Train on scenes; accuracies on validation, test and, for the largest sets, moved images."""
     settings = SWIN if study == "swin" else SETTINGS
     pool = load(max(SETTINGS.sizes), 0)
-    net, _ = bias.train(name, n, lr, seed, (pool.images, pool.shape), settings, progress=False)
+    data = (pool.images[:n], pool.shape[:n])
+    net, _ = bias.train(name, lr, seed, data, settings, progress=False)
     result = {}
     for split, stream, count in (
         ("val", 1, settings.val_images),
@@ -129,8 +130,7 @@ def main() -> None:
     def tried(case: dict) -> tuple[float, ...]:
         return bias.WINDOW_RATES if case["study"] == "windows" else bias.RATES[case["name"]]
 
-    results, best = rates.search("inductive_bias", one_run, cases, tried, SEEDS, settings)
-    chosen = [{**case, "lr": lr} for case, lr in zip(cases, best, strict=True)]
+    results, chosen = rates.search("inductive_bias", one_run, cases, tried, SEEDS, settings)
     more = [
         {**case, "n": n, "seed": seed}
         for case in chosen
@@ -142,7 +142,8 @@ def main() -> None:
     results += jobs.run("inductive_bias", one_run, more, settings)
     settings |= {
         "seeds": SEEDS,
-        "best_lr": chosen,
+        # For all set sizes, whatever it was chosen on.
+        "best_lr": [{key: case[key] for key in ("study", "name", "lr")} for case in chosen],
         "visible": visible(),
         "cost": {name: cost(name) for name in (*NETS, *swins)},
     }

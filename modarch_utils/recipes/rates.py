@@ -12,7 +12,7 @@ def search(
     rates: Callable[[dict], Sequence[float]],
     seeds: Sequence[int],
     settings: dict,
-) -> tuple[list[dict], list[float]]:
+) -> tuple[list[dict], list[dict]]:
     """Run every case with each rate on the first seed, and with the best rate on the others.
 
     Args:
@@ -24,17 +24,13 @@ def search(
         settings: what all runs share.
 
     Returns:
-        All results, and the chosen rate of each case.
+        All results, and the cases, each with its chosen ``lr``.
     """
     first = [{**case, "lr": lr, "seed": seeds[0]} for case in cases for lr in rates(case)]
     tried = jobs.run(name, function, first, settings)
-    best = []
+    chosen = []
     for case in cases:
         mine = [r for r in tried if case.items() <= r.items()]
-        best.append(max(mine, key=lambda r: r["val"])["lr"])
-    rest = [
-        {**case, "lr": lr, "seed": seed}
-        for case, lr in zip(cases, best, strict=True)
-        for seed in seeds[1:]
-    ]
-    return tried + jobs.run(name, function, rest, settings), best
+        chosen.append({**case, "lr": max(mine, key=lambda r: r["val"])["lr"]})
+    rest = [{**case, "seed": seed} for case in chosen for seed in seeds[1:]]
+    return tried + jobs.run(name, function, rest, settings), chosen

@@ -32,7 +32,7 @@ def one_run(width: int, n: int, lr: float, seed: int) -> dict:
             (max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)
         )
     )
-    net, _ = scaling.train(width, n, lr, seed, (pool.images, pool.shape), progress=False)
+    net, _ = scaling.train(width, lr, seed, (pool.images[:n], pool.shape[:n]), progress=False)
     scored = evaluate(net, (test.images, test.shape))
     return {
         "val": round(100 * evaluate(net, (val.images, val.shape)).accuracy, 2),
@@ -47,12 +47,12 @@ def main() -> None:
         load(n, stream)  # rendered once, before the processes start
     settings = {**asdict(SETTINGS), "rates": scaling.RATES, "scenes": scenes.version()}
     cases = [{"width": width, "n": TUNED_ON} for width in SETTINGS.widths]
-    results, best = rates.search(
+    results, chosen = rates.search(
         "scaling_law", one_run, cases, lambda case: scaling.RATES, SEEDS, settings
     )
     more = [
-        {"width": case["width"], "n": n, "lr": lr, "seed": seed}
-        for case, lr in zip(cases, best, strict=True)
+        {**case, "n": n, "seed": seed}
+        for case in chosen
         for n in SETTINGS.sizes
         if n != TUNED_ON
         for seed in SEEDS
@@ -62,7 +62,7 @@ def main() -> None:
     nets = [scaling.build(width, 0) for width in SETTINGS.widths]
     settings |= {
         "seeds": SEEDS,
-        "best_lr": best,
+        "best_lr": [{"width": case["width"], "lr": case["lr"]} for case in chosen],
         "params": [count_params(net) for net in nets],
         "macs": [count_macs(net, shape) for net in nets],
     }

@@ -42,16 +42,16 @@ def one_run(task: str, mixer: str, lr: float, seed: int) -> dict:
 
 def main() -> None:
     """Run what is missing and write the record."""
-    settings = {"rates": RATES, "seeds": SEEDS, "longer": LONGER, "best_lr": {}}
+    settings = {"rates": RATES, "seeds": SEEDS, "longer": LONGER, "best_lr": []}
     results = []
     for name, task in TASKS.items():
         settings[name] = asdict(task)
         cases = [{"task": name, "mixer": mixer} for mixer in task.mixers()]
-        runs, best = rates.search(
+        runs, chosen = rates.search(
             "sequence_tasks", one_run, cases, lambda case: RATES, SEEDS, asdict(task)
         )
         results += runs
-        settings["best_lr"] |= {c["mixer"]: lr for c, lr in zip(cases, best, strict=True)}
+        settings["best_lr"] += chosen
     print(records.save("sequence_tasks", settings=settings, results=results))
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     """Run what is missing and write the record."""
     settings = {**asdict(SETTINGS), "rates": RATES, "choices": CHOICES, "scenes": scenes.version()}
     cases = [{"key": key, "choice": choice} for key in KEYS for choice in CHOICES]
-    results, best = rates.search(
+    results, chosen = rates.search(
         "small_net_recipe",
         one_run,
         cases,
@@ -48,7 +48,6 @@ def main() -> None:
         SEEDS,
         settings,
     )
-    chosen = [{**case, "lr": lr} for case, lr in zip(cases, best, strict=True)]
     settings |= {"seeds": SEEDS, "best_lr": chosen}
     print(records.save("small_net_recipe", settings=settings, results=results))
 

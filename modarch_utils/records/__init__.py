@@ -9,6 +9,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 FOLDER = Path(__file__).parent
 
 
@@ -24,6 +26,34 @@ def load(name: str) -> dict:
             f"There is no record {name!r}; `python -m modarch_utils.recipes.{name}` makes it."
         )
     return json.loads(file.read_text())
+
+
+def select(record: dict, what: str, **where) -> np.ndarray:
+    """Return one value for each run of a record that fits, in the order of the seeds.
+
+    Where a recipe tried several learning rates, only runs with the chosen one count: they fit one
+    of the cases in the settings' ``best_lr``.
+
+    Args:
+        record: as :func:`load` returns it.
+        what: name of a result, for example ``"test"``; also ``"lr"`` or ``"seed"``.
+        where: what the runs must have, for example ``name="vit", n=512``.
+
+    Returns:
+        Array whose first axis is the runs.
+
+    Raises:
+        ValueError: no run fits.
+    """
+    chosen = record["settings"].get("best_lr", [{}])
+    rows = [
+        r
+        for r in record["results"]
+        if where.items() <= r.items() and any(case.items() <= r.items() for case in chosen)
+    ]
+    if not rows:
+        raise ValueError(f"The record {record['name']!r} has no run with {where}.")
+    return np.array([r[what] for r in rows])
 
 
 def save(name: str, *, settings: dict, results: list[dict]) -> Path:

@@ -1,8 +1,8 @@
 """What one layer costs, forward and backward, as its input grows (chapter 01_timeline).
 
 Every layer mixes the same ``L`` positions of ``DIM`` channels: as a sequence, or as an image of
-``side · side`` positions. Time is that of one CPU thread (or of the GPU); memory is what is alive
-beyond the input, see :func:`modarch_utils.measure.peak_memory`.
+``side · side`` positions. Time is that of one CPU thread; memory is what is alive beyond the
+input, see :func:`modarch_utils.measure.peak_memory`.
 """
 
 from collections.abc import Callable, Sequence
@@ -97,21 +97,20 @@ IMAGE: dict[str, Callable[[int], nn.Module]] = {
 """Layers for ``(1, side, side, DIM)``, made for a side; the convolution has its channels first."""
 
 
-def step(kind: str, name: str, size: int, device: str | torch.device = "cpu") -> measure.Step:
+def step(kind: str, name: str, size: int) -> measure.Step:
     """One forward and backward of a layer on noise.
 
     Args:
         kind: ``"sequence"`` or ``"image"``.
         name: a key of :data:`SEQUENCE` or :data:`IMAGE`.
         size: the length, or the side.
-        device: where it runs.
     """
     torch.manual_seed(0)
-    layer = (SEQUENCE if kind == "sequence" else IMAGE)[name](size).to(device)
+    layer = (SEQUENCE if kind == "sequence" else IMAGE)[name](size)
     shape = (1, size, DIM) if kind == "sequence" else (1, size, size, DIM)
     if kind == "image" and name == "convolution":
         shape = (1, DIM, size, size)
-    x = torch.randn(shape, device=device, requires_grad=True)
+    x = torch.randn(shape, requires_grad=True)
 
     def forward_and_backward() -> None:
         layer.zero_grad(set_to_none=True)

@@ -18,6 +18,7 @@ from modarch_utils.models.layers import init_fan_in
 from modarch_utils.models.swin import SwinTransformer
 from modarch_utils.models.vit import VisionTransformer
 from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
 
@@ -152,48 +153,21 @@ def build(name: str, seed: int, settings: BiasSettings = SETTINGS) -> nn.Module:
     return net.apply(init_fan_in)
 
 
-def recipe(n: int, lr: float, seed: int, settings: BiasSettings = SETTINGS) -> TrainConfig:
-    """The training settings for ``n`` images: AdamW for ``settings.steps`` steps, no augmentation.
-
-    Raises:
-        ValueError: the steps are no whole number of epochs.
-    """
-    a_pass = n // settings.batch_size
-    if n % settings.batch_size or settings.steps % a_pass:
-        raise ValueError(
-            f"{settings.steps} steps of {settings.batch_size} images are no whole number of "
-            f"passes over {n} images; choose {settings.batch_size} times a power of two."
-        )
-    return TrainConfig(
-        epochs=settings.steps // a_pass,
-        batch_size=settings.batch_size,
-        lr=lr,
-        weight_decay=0.05,
-        # The first sixteenth of the steps, whatever a pass is.
-        warmup_epochs=settings.steps / 16 / a_pass,
-        label_smoothing=0.1,
-        augment="none",
-        seed=seed,
-    )
-
-
 def train(
     name: str,
-    n: int,
     lr: float,
     seed: int,
     data: tuple[Tensor, Tensor],
     settings: BiasSettings = SETTINGS,
     **options,
 ) -> tuple[nn.Module, History]:
-    """Train a network on the first ``n`` images.
+    """Train a network: AdamW for ``settings.steps`` steps, without augmentation.
 
     Args:
         name: see :func:`build`.
-        n: training images.
         lr: highest learning rate.
         seed: initialisation and order of the images.
-        data: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``, at least ``n`` of them.
+        data: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``.
         settings: the budget.
         options: further arguments of :func:`modarch_utils.training.loop.fit`.
 
@@ -201,15 +175,14 @@ def train(
         The trained network and its history.
 
     Raises:
-        ValueError: too few images, or as :func:`recipe`.
+        ValueError: no such network, or steps that are no whole number of passes over the images.
     """
-    images, labels = data
-    if len(images) < n:
-        raise ValueError(f"{n} training images are asked for, but there are {len(images)}.")
     net = build(name, seed, settings)
-    config = recipe(n, lr, seed, settings)
+    config = equal_steps(
+        len(data[0]), settings.steps, settings.batch_size, lr=lr, augment="none", seed=seed
+    )
     # Scored once at the end and not after every epoch: 128 images make hundreds of epochs.
-    return net, fit(net, (images[:n], labels[:n]), None, config, **options)
+    return net, fit(net, data, None, config, **options)
 
 
 def wider(factors: Any, size: int, margin: int) -> Any:

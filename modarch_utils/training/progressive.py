@@ -47,7 +47,7 @@ class ProgressiveSchedule:
     differ by one epoch: 350 epochs in 4 stages, 87.5 each, become 88, 87, 88 and 87.
 
     Another length or another rounding is another schedule:
-    ``dataclasses.replace(PAPER["s"], epochs=20, multiple=32)``.
+    ``dataclasses.replace(schedule, epochs=20, multiple=32)``.
 
     Raises:
         ValueError: fewer epochs than stages, or a single stage between two different settings.
@@ -127,13 +127,6 @@ class ProgressiveSchedule:
         low, high = sorted((self.first.image_size, self.last.image_size))
         return Setting(min(max(rounded, low), high), *rest)
 
-
-PAPER = {
-    "s": ProgressiveSchedule(Setting(128, 5, 0, 0.1), Setting(300, 15, 0, 0.3), 4, 350),
-    "m": ProgressiveSchedule(Setting(128, 5, 0, 0.1), Setting(380, 20, 0.2, 0.4), 4, 350),
-    "l": ProgressiveSchedule(Setting(128, 5, 0, 0.1), Setting(380, 25, 0.4, 0.5), 4, 350),
-}
-"""Settings of V2-S, M and L for ImageNet-1k (table 6, section 5.1)."""
 
 LESSON = ProgressiveSchedule(Setting(128, 5, 0, 0), Setting(256, 15, 0.4, 0), 3, 150)
 """Three stages of 50 epochs at 128, 192 and 256 pixels, without dropout: easier to follow than the

@@ -4,7 +4,7 @@ One ConvNet at four widths, on four set sizes, always for the same number of ste
 law is Rosenfeld et al.'s (2019, arXiv 1909.12673) and Hoffmann et al.'s (2022, arXiv 2203.15556).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 from modarch_utils.models.layers import init_fan_in
-from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.history import History
-from modarch_utils.training.inductive_bias import SETTINGS as BIAS
-from modarch_utils.training.inductive_bias import convnet, recipe
+from modarch_utils.training.inductive_bias import convnet
 from modarch_utils.training.loop import fit
 
 
@@ -48,21 +47,19 @@ def build(width: int, seed: int, settings: ScalingSettings = SETTINGS) -> nn.Mod
 
 def train(
     width: int,
-    n: int,
     lr: float,
     seed: int,
     data: tuple[Tensor, Tensor],
     settings: ScalingSettings = SETTINGS,
     **options,
 ) -> tuple[nn.Module, History]:
-    """Train one cell of the grid: this width, on the first ``n`` images.
+    """Train one cell of the grid: this width, on these images.
 
     Args:
         width: channels of the first stage.
-        n: training images.
         lr: highest learning rate.
         seed: initialisation and order of the images.
-        data: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``, at least ``n`` of them.
+        data: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``.
         settings: the budget.
         options: further arguments of :func:`modarch_utils.training.loop.fit`.
 
@@ -70,18 +67,20 @@ def train(
         The trained network and its history.
 
     Raises:
-        ValueError: too few images, or steps that are no whole number of epochs.
+        ValueError: steps that are no whole number of passes over the images.
     """
-    images, labels = data
-    if len(images) < n:
-        raise ValueError(f"{n} training images are asked for, but there are {len(images)}.")
-    config: TrainConfig = recipe(
-        n, lr, seed, replace(BIAS, steps=settings.steps, batch_size=settings.batch_size)
-    )
-    # No label smoothing, as the test cross-entropy is a result here.
-    config = replace(config, label_smoothing=0.0)
     net = build(width, seed, settings)
-    return net, fit(net, (images[:n], labels[:n]), None, config, **options)
+    # No label smoothing, as the test cross-entropy is a result here.
+    config = equal_steps(
+        len(data[0]),
+        settings.steps,
+        settings.batch_size,
+        lr=lr,
+        label_smoothing=0.0,
+        augment="none",
+        seed=seed,
+    )
+    return net, fit(net, data, None, config, **options)
 
 
 @dataclass(frozen=True)

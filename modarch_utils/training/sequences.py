@@ -216,7 +216,7 @@ class Recall(Task):
 
     @property
     def positions(self) -> int:
-        """One for every place; attention needs them, and the others get them too."""
+        """One for every place, for all mixers alike."""
         return self.length
 
     @property
@@ -256,9 +256,7 @@ def held_out(task: Task, part: Literal["validation", "test"]) -> Data:
 @torch.no_grad()
 def correct(model: nn.Module, data: Data) -> Tensor:
     """Which answers are right: bool ``(N, L)``, False where nothing is asked."""
-    device = next(model.parameters()).device
-    answers = [model(x.to(device)).argmax(-1).cpu() for x in data[0].split(100)]
-    return torch.cat(answers) == data[1]
+    return torch.cat([model(x).argmax(-1) for x in data[0].split(100)]) == data[1]
 
 
 def accuracy(model: nn.Module, data: Data) -> float:
@@ -290,7 +288,6 @@ def train(
     seed: int,
     *,
     progress: bool | None = None,
-    device: torch.device | str = "cpu",
 ) -> tuple[SequenceModel, list[tuple[int, float]]]:
     """Train one network: AdamW without decay, linear warm-up, half a cosine down to zero.
 
@@ -304,7 +301,6 @@ def train(
         lr: highest learning rate.
         seed: initialisation and training sequences.
         progress: show a bar; by default as the profile says.
-        device: where to train. Networks as small as the tasks' own do not need a GPU.
 
     Returns:
         The network, and (step, accuracy on validation sequences) every ``task.eval_every`` steps.
@@ -312,16 +308,14 @@ def train(
     Raises:
         ValueError: the task has no such mixer.
     """
-    model, curve = build(task, mixer, seed).to(device), []
-    val = held_out(task, "validation")
+    model, val, curve = build(task, mixer, seed), held_out(task, "validation"), []
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0)
     if progress is None:
         progress = profile.current().progress
     for step in tqdm(range(task.steps), disable=not progress, unit="step", desc=mixer):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(step, task.steps, task.warmup, lr)
-        batch = task.data(task.batch_size, derive(_TRAIN, seed, step))
-        inputs, targets = (t.to(device) for t in batch)
+        inputs, targets = task.data(task.batch_size, derive(_TRAIN, seed, step))
         asked = targets != NOT_ASKED
         loss = F.cross_entropy(model(inputs)[asked], targets[asked])
         optimizer.zero_grad()

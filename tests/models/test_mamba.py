@@ -7,11 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
+from modarch_utils import measure
 from modarch_utils.models import mamba
 from modarch_utils.models.mamba import Mamba, naive_selective_scan, selective_scan
 from modarch_utils.models.sequence import SequenceModel
@@ -95,23 +94,9 @@ def test_shapes_that_do_not_fit_are_refused():
         selective_scan(u, delta[:1], A, B, C, D)
 
 
-class Written(TorchDispatchMode):
-    """Counts the numbers that all operations write: work that no other program can disturb."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            self.count += sum(x.numel() for x in tree_iter(out) if isinstance(x, Tensor))
-        return out
-
-
 def written(scan, length: int) -> int:
     tensors = arguments(1, 8, 4, length)
-    with Written() as mode:
-        output_and_gradients(scan, tensors)
-    return mode.count
+    return measure.numbers_written(lambda: output_and_gradients(scan, tensors))
 
 
 def test_work_is_linear_in_the_length_and_the_plain_loop_quadratic():

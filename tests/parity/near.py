@@ -30,24 +30,39 @@ def assert_same(
     ours: nn.Module,
     theirs: nn.Module,
     shape: tuple[int, ...],
-    rename: Callable[[str], str] = lambda name: name,
+    translate: Callable[[dict], dict] = dict,
     **kwargs,
 ) -> None:
-    """Outputs within 1e-5 and all gradients within 1e-4, with the same weights, in training mode.
+    """:func:`compare` after giving both the same random weights.
+
+    Buffers of ``theirs`` may be missing from ours, parameters may not.
+    """
+    theirs.load_state_dict(translate(randomise(ours).state_dict()), strict=False)
+    compare(ours, theirs, shape, translate, **kwargs)
+
+
+def compare(
+    ours: nn.Module,
+    theirs: nn.Module,
+    shape: tuple[int, ...],
+    translate: Callable[[dict], dict] = dict,
+    rounding: float = 0.0,
+    **kwargs,
+) -> None:
+    """Outputs within 1e-5 and all gradients within 1e-4; shared buffers equal afterwards.
 
     Args:
-        ours: gets random weights.
-        theirs: gets the same ones. Buffers may be missing, parameters may not.
+        ours, theirs: with the same weights, in the same mode and of the same dtype.
         shape: of the input.
-        rename: our name of a parameter to theirs.
+        translate: our parameters, or their gradients, under the names that ``theirs`` has.
+        rounding: gradients of biases that are below this share of the largest gradient count as
+            zero, and must then be so in both: in training mode the next BatchNorm takes a shift
+            away again, and what is computed is rounding.
         kwargs: further arguments of ``theirs``.
     """
-    randomise(ours)
-    weights = {rename(name): value for name, value in ours.state_dict().items()}
-    theirs.load_state_dict(weights, strict=False)
     torch.manual_seed(1)
-    x, y = (torch.randn(shape).requires_grad_() for _ in range(2))
-    y.data.copy_(x.data)
+    x = torch.randn(shape, dtype=next(ours.parameters()).dtype, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
     mine, expected = ours(x), theirs(y, **kwargs)
     assert expected.std() > 0.1  # otherwise nearness would mean little
     assert_near(mine, expected, 1e-5)
@@ -55,8 +70,17 @@ def assert_same(
     (mine * direction).sum().backward()
     (expected * direction).sum().backward()
     assert_near(x.grad, y.grad, 1e-4)
-    grads = {rename(name): p.grad for name, p in ours.named_parameters()}
-    named = dict(theirs.named_parameters())
-    assert grads.keys() == named.keys()
-    for name, p in named.items():
-        assert_near(grads[name], p.grad, 1e-4)
+    grads = translate({name: p.grad for name, p in ours.named_parameters()})
+    references = {name: p.grad for name, p in theirs.named_parameters()}
+    assert grads.keys() == references.keys()
+    zero = rounding * max(g.abs().max() for g in references.values())
+    for name, reference in references.items():
+        if reference.abs().max() < zero:
+            assert name.endswith("bias") and grads[name].abs().max() < zero
+        else:
+            assert_near(grads[name], reference, 1e-4)
+    buffers = dict(theirs.named_buffers())
+    # Training mode has moved the running statistics.
+    for name, value in translate(dict(ours.named_buffers())).items():
+        if name in buffers:
+            torch.testing.assert_close(value, buffers[name], rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ from timm.models import convnext as reference
 from torch import nn
 
 from modarch_utils.models import convnext
-from tests.parity.near import assert_near
+from tests.parity.near import compare
 
 TINY = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 40), "num_classes": 7}
 V2 = {"layer_scale": None, "use_grn": True}
@@ -33,23 +33,8 @@ def pair(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def assert_same(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> None:
-    torch.manual_seed(1)
-    x, y = (torch.randn(shape).requires_grad_() for _ in range(2))
-    y.data.copy_(x.data)
-    mine, expected = ours(x), theirs(y)
-    assert expected.std() > 0.1  # otherwise nearness would mean little
-    assert_near(mine, expected, 1e-5)
-    direction = torch.randn_like(expected)
-    (mine * direction).sum().backward()
-    (expected * direction).sum().backward()
-    assert_near(x.grad, y.grad, 1e-4)
-    # Gradients carry the names and shapes of the weights, so the same function translates them.
-    grads = {name: p.grad for name, p in ours.named_parameters()}
-    grads = reference.checkpoint_filter_fn(grads, theirs)
-    named = dict(theirs.named_parameters())
-    assert grads.keys() == named.keys()
-    for name, p in named.items():
-        assert_near(grads[name], p.grad, 1e-4)
+    # Gradients carry the names and shapes of the weights, so one function translates both.
+    compare(ours, theirs, shape, lambda named: reference.checkpoint_filter_fn(named, theirs))
 
 
 @pytest.mark.parametrize(

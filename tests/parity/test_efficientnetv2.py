@@ -67,32 +67,7 @@ def calm(ours: nn.Module, theirs: nn.Module) -> None:
 
 
 def assert_equal(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> None:
-    """Outputs within 1e-5, all gradients within 1e-4, and equal buffers afterwards."""
-    torch.manual_seed(1)
-    dtype = next(ours.parameters()).dtype
-    x = torch.randn(shape, dtype=dtype, requires_grad=True)
-    y = x.detach().clone().requires_grad_()
-    mine, expected = ours(x), theirs(y)
-    assert expected.std() > 0.1  # otherwise nearness would mean little
-    near.assert_near(mine, expected, 1e-5)
-    direction = torch.randn_like(expected)
-    (mine * direction).sum().backward()
-    (expected * direction).sum().backward()
-    near.assert_near(x.grad, y.grad, 1e-4)
-    named = dict(theirs.named_parameters())
-    assert named.keys() == dict(ours.named_parameters()).keys()
-    # In training mode a shift that the next BatchNorm takes away again has a gradient of zero, and
-    # what is computed is rounding: there both must be small, not near.
-    zero = 1e-6 * max(p.grad.abs().max() for p in named.values()) if ours.training else 0
-    for name, p in ours.named_parameters():
-        reference = named[name].grad
-        if reference.abs().max() < zero:
-            assert name.endswith("bias") and p.grad.abs().max() < zero
-        else:
-            near.assert_near(p.grad, reference, 1e-4)
-    buffers = dict(theirs.named_buffers())
-    for name, value in ours.named_buffers():  # training mode has moved the running statistics
-        torch.testing.assert_close(value, buffers[name], rtol=1e-4, atol=1e-5)
+    near.compare(ours, theirs, shape, rounding=1e-6 if ours.training else 0)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 64, 64), (3, 3, 65, 97), (2, 3, 50, 71)], ids=str)
@@ -165,9 +140,12 @@ def test_mbconv_without_expansion_equals_timm():
     )
     table = {"bn2": "bn1", "conv_pwl": "conv_pw", "bn3": "bn2"}
 
-    def rename(name: str) -> str:
-        if not name.startswith("blocks"):
-            return name
-        return ".".join(table.get(part, part) for part in name.split("."))
+    def rename(named: dict) -> dict:
+        return {
+            ".".join(table.get(part, part) for part in name.split("."))
+            if name.startswith("blocks")
+            else name: value
+            for name, value in named.items()
+        }
 
     near.assert_same(ours.eval(), theirs.eval(), (2, 3, 33, 40), rename)

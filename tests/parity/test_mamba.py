@@ -7,7 +7,7 @@ from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from modarch_utils.models.mamba import Mamba
-from tests.parity.near import assert_near
+from tests.parity.near import compare
 
 
 def pair(
@@ -48,19 +48,7 @@ def pair(
 def test_equals_transformers(sizes, shape, training):
     ours, theirs = pair(**sizes)
     ours.train(training), theirs.train(training)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    y = x.detach().clone().requires_grad_()
-    mine, expected = ours(x), theirs(y)
-    assert expected.std() > 0.1  # otherwise nearness would mean little
-    assert_near(mine, expected, 1e-5)
-    direction = torch.randn_like(expected)
-    (mine * direction).sum().backward()
-    (expected * direction).sum().backward()
-    assert_near(x.grad, y.grad, 1e-4)
-    named = dict(theirs.named_parameters())
-    assert named.keys() == dict(ours.named_parameters()).keys()
-    for name, p in ours.named_parameters():
-        assert_near(p.grad, named[name].grad, 1e-4)
+    compare(ours, theirs, shape)
 
 
 def test_parameters_of_a_layer_of_mamba_130m():

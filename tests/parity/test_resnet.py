@@ -8,7 +8,7 @@ from timm.models import resnet as reference
 from torch import nn
 
 from modarch_utils.models import resnet
-from tests.parity.near import assert_near
+from tests.parity.near import assert_near, compare
 
 PAIRS = {
     "resnet50": (resnet.resnet50, reference.resnet50, 25_557_032),
@@ -50,23 +50,7 @@ def test_parameters(models):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_forward_and_gradients(models, mode):
     ours, theirs = (copy.deepcopy(m).train(mode == "train") for m in models[:2])
-    torch.manual_seed(1)
-    x = torch.randn(4, 3, 64, 96)
-    y = x.clone().requires_grad_()
-    x.requires_grad_()
-    mine, expected = ours(x), theirs(y)
-    assert expected.std() > 0.1  # otherwise nearness would mean little
-    assert_near(mine, expected, 1e-5)
-    direction = torch.randn_like(expected)
-    (mine * direction).sum().backward()
-    (expected * direction).sum().backward()
-    assert_near(x.grad, y.grad, 1e-4)
-    named = dict(theirs.named_parameters())
-    for name, p in ours.named_parameters():
-        assert_near(p.grad, named[name].grad, 1e-4)
-    buffers = dict(theirs.named_buffers())
-    for name, value in ours.named_buffers():  # train mode has moved the running statistics
-        torch.testing.assert_close(value, buffers[name], rtol=1e-5, atol=1e-6)
+    compare(ours, theirs, (4, 3, 64, 96))
 
 
 def test_eval_differs_from_train(models):

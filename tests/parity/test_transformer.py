@@ -16,11 +16,14 @@ RENAMES = {
 }
 
 
-def torch_name(name: str) -> str:
-    """Our name of a parameter, translated to torch's."""
-    for ours, theirs in RENAMES.items():
-        name = name.replace(ours, theirs)
-    return name
+def torch_names(named: dict) -> dict:
+    """The same entries under torch's names."""
+    result = {}
+    for name, value in named.items():
+        for ours, theirs in RENAMES.items():
+            name = name.replace(ours, theirs)
+        result[name] = value
+    return result
 
 
 # The paper's base layer, and a tiny one.
@@ -38,7 +41,7 @@ def test_layer_equals_torch(dim, heads, mlp_dim, shape, norm_first):
     theirs = nn.TransformerEncoderLayer(
         dim, heads, mlp_dim, dropout=0.0, norm_first=norm_first, batch_first=True
     )
-    assert_same(ours, theirs, shape, torch_name)
+    assert_same(ours, theirs, shape, torch_names)
 
 
 def test_causal_gelu_layer_equals_torch():
@@ -47,7 +50,7 @@ def test_causal_gelu_layer_equals_torch():
         24, 3, 40, dropout=0.0, activation=F.gelu, batch_first=True, layer_norm_eps=1e-3
     )
     mask = nn.Transformer.generate_square_subsequent_mask(11)
-    assert_same(ours, theirs, (3, 11, 24), torch_name, src_mask=mask, is_causal=True)
+    assert_same(ours, theirs, (3, 11, 24), torch_names, src_mask=mask, is_causal=True)
 
 
 @pytest.mark.parametrize("norm_first", [False, True], ids=["post-norm", "pre-norm"])
@@ -59,7 +62,7 @@ def test_stack_equals_torch(norm_first):
         norm=nn.LayerNorm(24) if norm_first else None,
         enable_nested_tensor=False,
     )
-    assert_same(ours, theirs, (2, 7, 24), torch_name)
+    assert_same(ours, theirs, (2, 7, 24), torch_names)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -5,7 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modarch_utils.training.progressive import LESSON, PAPER, ProgressiveSchedule, Setting
+from modarch_utils.claims import paper
+from modarch_utils.training.progressive import LESSON, ProgressiveSchedule, Setting
+
+TABLE = paper("efficientnetv2.progressive")
+PAPER = {
+    size: ProgressiveSchedule(
+        Setting(**TABLE[size]["first"]),
+        Setting(**TABLE[size]["last"]),
+        TABLE["stages"],
+        TABLE["epochs"],
+    )
+    for size in "sml"
+}
 
 
 def test_s_by_hand():

@@ -140,8 +140,9 @@ def test_the_record_is_whole_and_belongs_to_these_settings():
         for mixer in task.mixers():
             rows = [r for r in record["results"] if (r["task"], r["mixer"]) == (name, mixer)]
             tried = [r for r in rows if r["seed"] == settings["seeds"][0]]
-            best = settings["best_lr"][mixer]
+            best = max(tried, key=lambda r: r["val"])["lr"]
             assert sorted(r["lr"] for r in tried) == sorted(settings["rates"])
-            assert max(tried, key=lambda r: r["val"])["lr"] == best
-            assert [r["seed"] for r in rows if r["lr"] == best] == settings["seeds"]
+            assert set(records.select(record, "lr", task=name, mixer=mixer)) == {best}
+            found = records.select(record, "seed", task=name, mixer=mixer)
+            assert found.tolist() == settings["seeds"]
             assert all(r["curve"][-1] == [task.steps, r["val"]] for r in rows)
