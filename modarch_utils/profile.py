@@ -26,6 +26,20 @@ class Profile:
     """Data set for classification, a name that ``data.datasets.load`` knows."""
     classifier: str
     """Checkpoint that knows ImageNet's classes, a name that ``zoo`` knows."""
+    efficientnet: str
+    """EfficientNet that knows ImageNet's classes, a name that ``zoo`` knows."""
+    pictures: str
+    """Data set of pictures at any size, a name that ``data.datasets.load`` knows."""
+    picture_count: int | None
+    """How many of them a live run may use; None for all."""
+    sizes: tuple[int, int]
+    """First and last image size of progressive learning."""
+    efficientnetv2: str
+    """Network that it trains, a key of ``training.progressive_scenes.NETWORKS``."""
+    block_widths: tuple[int, ...]
+    """Channels at which two blocks are timed live."""
+    block_sides: tuple[int, ...]
+    """Sides of the feature maps at which two blocks are timed live."""
     image_size: int
     """Side of a training image in pixels."""
     train_images: int
@@ -59,6 +73,13 @@ PROFILES = {
         name="laptop",
         classification="scenes",
         classifier="efficientnet_lite0",
+        efficientnet="efficientnet_lite0",
+        pictures="scenes",
+        picture_count=600,
+        sizes=(32, 64),
+        efficientnetv2="small",
+        block_widths=(16, 48, 128),
+        block_sides=(14, 28, 56),
         image_size=32,
         train_images=4_000,
         val_images=1_000,
@@ -70,6 +91,13 @@ PROFILES = {
         name="gpu",
         classification="cifar10",
         classifier="convnext_tiny",
+        efficientnet="tf_efficientnetv2_s",
+        pictures="imagenette",
+        picture_count=None,
+        sizes=(128, 300),
+        efficientnetv2="s",
+        block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
+        block_sides=(7, 14, 28, 56, 112),
         image_size=32,
         train_images=50_000,
         val_images=10_000,

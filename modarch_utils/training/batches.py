@@ -7,6 +7,7 @@ from timm.data import Mixup
 from torch import Tensor
 
 from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.randaugment import rand_augment
 from modarch_utils.training.randomness import generator, seeded_numpy
 
 
@@ -102,7 +103,10 @@ class Batches:
             x = self.images[index].to(self.device, non_blocking=True)
             y = self.targets[index.to(self.targets.device)].to(self.device, non_blocking=True)
             rng = generator(seed, epoch, step)
-            x = to_input(augment(x, self.config.augment, rng))
+            x = augment(x, self.config.augment, rng)
+            if self.config.randaugment:
+                x = rand_augment(x, self.config.randaugment, seed, epoch, step)
+            x = to_input(x)
             if self.mixup:
                 with seeded_numpy(seed, epoch, step):
                     x, y = self.mixup(x, y)

@@ -17,8 +17,9 @@ class TrainConfig:
     `batch_size` is global: it is shared out among the processes of `accelerate launch`.
     `optimizer` is "adamw", or "sgd" (momentum 0.9), the recipe of ResNet's day.
     `warmup_epochs` may be a fraction. `mixup` and `cutmix` are the alphas of their Beta
-    distributions, 0 is off; with both on, each batch tosses a coin. `ema_decay` is the ceiling of
-    a decay that warms up (see `modarch_utils.training.loop.fit`); None is off.
+    distributions, 0 is off; with both on, each batch tosses a coin. `randaugment` is the magnitude
+    of RandAugment, 0 is off. `ema_decay` is the ceiling of a decay that warms up (see
+    `modarch_utils.training.loop.fit`); None is off.
 
     `autocast` is "no" by default. On a GPU choose "bf16". On a CPU it depends on the chip and the
     network. On one core of an EPYC with AVX512-BF16, a training step of a ConvNeXt of width 32
@@ -36,6 +37,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     mixup: float = 0.0
     cutmix: float = 0.0
+    randaugment: float = 0.0
     ema_decay: float | None = None
     grad_clip: float | None = None
     augment: str = "crop_flip"
@@ -64,6 +66,7 @@ class TrainConfig:
             f"label_smoothing must lie in [0, 1), not {self.label_smoothing}",
         )
         need(self.mixup >= 0 and self.cutmix >= 0, "mixup and cutmix must not be negative")
+        need(self.randaugment >= 0, f"randaugment must not be negative, not {self.randaugment}")
         need(
             not self.mixes or self.batch_size % 2 == 0,
             f"mixup and cutmix pair the images of a batch, so batch_size must be even; "

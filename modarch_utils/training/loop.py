@@ -34,6 +34,9 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 It must call `model(...)` itself, not a method of it: across processes the model is wrapped.
 """
 
+EachEpoch = Callable[[int], tuple[tuple[Tensor, Tensor], TrainConfig]]
+"""epoch -> training set and recipe of that epoch."""
+
 
 def fit(
     model: nn.Module,
@@ -42,6 +45,7 @@ def fit(
     config: TrainConfig,
     *,
     loss_fn: Loss | None = None,
+    each_epoch: EachEpoch | None = None,
     out: str | Path | None = None,
     stop_after: int | None = None,
     progress: bool | None = None,
@@ -57,11 +61,16 @@ def fit(
         loss_fn: another objective than classification, for example a masked autoencoder's. Its
             random numbers must come from torch's global generator. Augmentation touches the
             images only; mixup, cutmix and label smoothing belong to the default objective.
+        each_epoch: called before every epoch, for what changes during training: images of another
+            size, other augmentation, mixup or label smoothing, and, by its own hand, the model's
+            dropout. The epoch must have as many steps as with `train` and `config`, which rule
+            the rest (learning rate, EMA, precision).
         out: folder of the checkpoint, written after each epoch. The same call with the same
             folder continues a run that was stopped or killed, and reaches the same weights bit
             for bit (on a CPU with the same number of threads, or with torch's deterministic
             algorithms on a GPU); a finished run is returned at once, its weights in `model`.
-            One folder for one run: settings, shapes and data are compared, `loss_fn` is not.
+            One folder for one run: settings, shapes and data are compared, `loss_fn` and
+            `each_epoch` are not.
         stop_after: stop after this many epochs of the schedule, as a kill would.
         progress: show a bar with the time left; by default as the profile says.
 
@@ -82,7 +91,7 @@ def fit(
 
     Raises:
         ValueError: data that are empty, of different lengths, fewer than a batch or with labels
-            out of range; a folder that holds another run.
+            out of range; an epoch with another number of steps; a folder that holds another run.
         FloatingPointError: the loss is not finite.
     """
     _check_data("training", train)
@@ -96,19 +105,22 @@ def fit(
     model.to(device)
     num_classes = None
     if loss_fn is None:
-        loss_fn = _cross_entropy(config)
         num_classes = _num_classes(model, train[0][:2].to(device))
         _check_labels("training", train[1], num_classes)
         if val is not None:
             _check_labels("validation", val[1], num_classes)
-    batches = Batches(
-        *train,
-        config,
-        num_classes=num_classes,
-        device=device,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
+
+    def make_batches(data: tuple[Tensor, Tensor], recipe: TrainConfig) -> Batches:
+        return Batches(
+            *data,
+            recipe,
+            num_classes=num_classes,
+            device=device,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+
+    batches = make_batches(train, config)
     steps = len(batches)
     total, warmup = config.epochs * steps, round(config.warmup_epochs * steps)
 
@@ -142,13 +154,20 @@ def fit(
         return Evaluation(correct / n, loss / n)
 
     def run_epoch(epoch: int, bar: tqdm) -> None:
+        now = batches if each_epoch is None else make_batches(*each_epoch(epoch))
+        if len(now) != steps:
+            raise ValueError(
+                f"each_epoch gives epoch {epoch} {len(now)} steps, but the schedule has {steps}: "
+                f"give as many images, in batches of the same size."
+            )
+        objective = loss_fn or _cross_entropy(now.config)
         model.train()
-        for step, (images, targets) in enumerate(batches.epoch(epoch), start=epoch * steps):
+        for step, (images, targets) in enumerate(now.epoch(epoch), start=epoch * steps):
             lr = warmup_cosine(step, total, warmup, config.lr)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             with accelerator.autocast():
-                loss = loss_fn(model, images, targets)
+                loss = objective(model, images, targets)
             value = accelerator.reduce(loss.detach(), "mean").item()
             if not math.isfinite(value):
                 raise FloatingPointError(_diverged(value, step, epoch, lr, config))

@@ -6,7 +6,13 @@ kept from learning by heart. The network is the same throughout, and keeps its w
 """
 
 import operator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+
+from torch import Tensor, nn
+
+from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.history import History
+from modarch_utils.training.loop import fit
 
 
 @dataclass(frozen=True)
@@ -131,3 +137,47 @@ class ProgressiveSchedule:
 LESSON = ProgressiveSchedule(Setting(128, 5, 0, 0), Setting(256, 15, 0.4, 0), 3, 150)
 """Three stages of 50 epochs at 128, 192 and 256 pixels, without dropout: easier to follow than the
 paper's, and none of the paper's models was trained with it."""
+
+
+def fit_progressively(
+    model: nn.Module,
+    images: dict[int, Tensor],
+    labels: Tensor,
+    val: tuple[Tensor, Tensor] | None,
+    schedule: ProgressiveSchedule,
+    config: TrainConfig,
+    **options,
+) -> History:
+    """Train a classifier with another setting in each stage.
+
+    Images, batches and updates are as many in every stage; only their size and the regularisation
+    change. One learning-rate schedule spans all stages.
+
+    Args:
+        model: takes images of any size, and has its dropout as ``model.dropout``.
+        images: the same pictures at each size of the schedule: ``{size: (N, 3, size, size)}``.
+        labels: ``(N,)`` int64.
+        val: labelled images scored after each epoch, or None.
+        schedule: the settings.
+        config: everything else; its epochs, RandAugment and mixup give way to the schedule's.
+        options: further arguments of :func:`modarch_utils.training.loop.fit`.
+
+    Raises:
+        ValueError: images of a size that the schedule asks for are missing; and as ``fit``.
+    """
+    missing = {setting.image_size for _, _, setting in schedule.stages()} - images.keys()
+    if missing:
+        raise ValueError(
+            f"The schedule needs images of {sorted(missing)} pixels, but there are only those of "
+            f"{sorted(images)}: add them, or choose other sizes."
+        )
+    config = replace(config, epochs=schedule.epochs)
+
+    def each_epoch(epoch: int) -> tuple[tuple[Tensor, Tensor], TrainConfig]:
+        now = schedule.at(epoch)
+        model.dropout.p = now.dropout
+        recipe = replace(config, randaugment=now.randaugment, mixup=now.mixup)
+        return (images[now.image_size], labels), recipe
+
+    data = (images[schedule.first.image_size], labels)
+    return fit(model, data, val, config, each_epoch=each_epoch, **options)
