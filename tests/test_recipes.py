@@ -8,8 +8,8 @@ import pytest
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.recipes import jobs, rates
-from modarch_utils.training import costs
+from modarch_utils.recipes import jobs, progressive, rates
+from modarch_utils.training import block_costs, costs
 from modarch_utils.training.ladder import RATES
 
 
@@ -57,6 +57,8 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         "inductive_bias",
         "scaling_law",
         "frozen_features",
+        "progressive",
+        "architecture_search",
     ],
 )
 def test_shipped_records_belong_to_this_renderer(name):
@@ -150,3 +152,41 @@ def test_cost_record_is_whole():
     for row in record["results"]:
         if row["kind"] != "library":
             assert row["sizes"] == list(costs.LENGTHS if row["kind"] == "sequence" else costs.SIDES)
+
+
+def test_progressive_record_is_whole():
+    record = records.load("progressive")
+    seeds = record["settings"]["seeds"]
+    assert len(seeds) >= 3
+    for case in progressive.CASES:
+        short = case["epochs"] in record["settings"]["short"]
+        wanted = record["settings"]["many_seeds"] if short else seeds
+        assert sorted(records.select(record, "seed", **case)) == wanted
+        tried = {r["lr"] for r in record["results"] if case.items() <= r.items()}
+        assert tried == set(record["settings"]["rates"])
+    cost = record["settings"]["epoch_seconds"]
+    # The rival in "equal time" must not have been given less than its share.
+    assert record["settings"]["time_share"] >= cost["adaptive"] / cost["fixed"]
+
+
+def test_fused_map_record_is_whole():
+    record = records.load("fused_map")
+    cells = {(r["width"], r["side"]) for r in record["results"] if r["kind"] == "cell"}
+    numbers = record["settings"]["numbers"]
+    for width in block_costs.WIDTHS:
+        for side in block_costs.SIDES:
+            fits = block_costs.batch_size(width, side, numbers) > 0
+            assert ((width, side) in cells) == fits
+    kernels = {r["name"] for r in record["results"] if r["kind"] == "kernel"}
+    assert len(kernels) == 2 + len(block_costs.KERNELS)
+
+
+def test_search_record_is_whole():
+    record = records.load("architecture_search")
+    settings = record["settings"]
+    names = {*settings["patterns"].values(), *settings["drawn"]}
+    assert len(settings["drawn"]) >= 24
+    assert {r["name"] for r in record["results"] if r["kind"] == "step"} == names
+    for name in names:
+        found = records.select(record, "seed", kind="training", name=name)
+        assert sorted(found) == settings["seeds"]
