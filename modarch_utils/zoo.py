@@ -53,6 +53,16 @@ CHECKPOINTS = {
             timm_name="convnext_tiny.fb_in1k",
             quality="82.1 % on ImageNet-1k, as published by its authors; not measured here",
         ),
+        Checkpoint(
+            name="tf_efficientnetv2_s",
+            kind="hub",
+            location="timm/tf_efficientnetv2_s.in21k_ft_in1k:model.safetensors",
+            revision="ea9abc143ea2b9d8e1ec1de277bce02149b9cf0e",
+            sha256="6f1933fb6c0d760eae03863ad0110570393e16c0610f8fe94dc9f978e52ec59c",
+            timm_name="tf_efficientnetv2_s.in21k_ft_in1k",
+            quality="84.9 % on ImageNet-1k at 384 pixels, as published by its authors; not "
+            "measured here",
+        ),
     )
 }
 

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from modarch_utils import profile, zoo
 from modarch_utils.data import photos
@@ -112,6 +112,25 @@ def test_damaged_hub_file(hub):
     assert "damaged" in one_sentence(error) and f"delete {file}" in one_sentence(error)
 
 
+@pytest.mark.parametrize(
+    "name, tag", [("convnext_tiny", "fb_in1k"), ("tf_efficientnetv2_s", "in21k_ft_in1k")]
+)
+def test_hub_entries_are_the_weights_that_timm_means(name, tag):
+    """The repository and the architecture go together, and the name alone means this tag."""
+    entry = zoo.find(name)
+    with torch.device("meta"):
+        config = timm.create_model(entry.timm_name).pretrained_cfg
+    repository, _, file = entry.location.partition(":")
+    assert (repository, file) == (config["hf_hub_id"], "model.safetensors")
+    assert config["tag"] == tag and entry.timm_name == f"{name}.{tag}"
+
+
+def test_efficientnetv2_is_the_file_of_that_size():
+    """What timm's network would save takes as many bytes as the file on the hub has."""
+    network = timm.create_model(zoo.find("tf_efficientnetv2_s").timm_name)
+    assert len(save(network.state_dict())) == 86_523_256
+
+
 def test_no_network_and_nothing_in_the_cache(hub):
     with pytest.raises(FileNotFoundError) as error:
         zoo.load_timm("convnext_tiny")
@@ -126,7 +145,9 @@ def test_no_network_and_nothing_in_the_cache(hub):
 def test_profiles_name_checkpoints_of_the_zoo():
     for each in profile.PROFILES.values():
         assert each.classifier in zoo.CHECKPOINTS
+        assert each.efficientnet in zoo.CHECKPOINTS
     assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
+    assert zoo.find(profile.PROFILES["laptop"].efficientnet).kind == "package"
 
 
 @torch.no_grad()
