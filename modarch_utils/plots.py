@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 PALETTE = {
     "blue": "#0072B2",
@@ -22,12 +23,16 @@ PALETTE = {
 """Okabe and Ito's colours, which people with any colour vision can tell apart."""
 
 
-def use_style() -> None:
-    """Set the course's look for every figure that follows."""
+def use_style(dpi: int = 110) -> None:
+    """Set the course's look for every figure that follows.
+
+    Args:
+        dpi: pixels of a shown figure's inch; less where a chapter has many pictures.
+    """
     plt.rcParams.update(
         {
             "figure.dpi": 100,
-            "savefig.dpi": 110,
+            "savefig.dpi": dpi,
             "figure.constrained_layout.use": True,
             "axes.prop_cycle": plt.cycler(color=list(PALETTE.values())[:6]),
             "axes.spines.top": False,
@@ -65,11 +70,19 @@ def show(figure: Figure, *, alt: str, caption: str) -> None:
     figure.savefig(buffer, format="png")
     plt.close(figure)
     display(
-        {"image/png": buffer.getvalue(), "text/plain": f"Figure: {caption}"},
+        {"image/png": _with_palette(buffer), "text/plain": f"Figure: {caption}"},
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )
     display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True)
+
+
+def _with_palette(png: io.BytesIO) -> bytes:
+    """The same picture in the 256 colours that suit it best: a third of the bytes, to the eye."""
+    small = io.BytesIO()
+    picture = Image.open(png).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def to_image(image: torch.Tensor) -> np.ndarray:
