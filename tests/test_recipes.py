@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modarch_utils import records
+from modarch_utils import records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.recipes import jobs, progressive, rates
@@ -190,3 +190,27 @@ def test_search_record_is_whole():
     for name in names:
         found = records.select(record, "seed", kind="training", name=name)
         assert sorted(found) == settings["seeds"]
+
+
+@pytest.mark.parametrize("name", ["mini_dinov2_pretrained", "mini_dinov2"])
+def test_record_of_a_training_without_labels_is_whole(name):
+    if not (records.FOLDER / f"{name}.json").is_file():
+        pytest.skip(f"the record of recipes.{name} does not exist yet")
+    record = records.load(name)
+    settings = record["settings"]
+    assert settings["scenes"] == scenes.version()
+    assert settings["sha256"] == zoo.find(name.replace("_", "-")).sha256
+    epochs = settings["training"]["epochs"]
+    assert records.select(record, "epoch").tolist() == list(range(epochs + 1))
+    assert records.select(record, "epoch", trained=True).tolist() == list(range(1, epochs + 1))
+    assert (records.select(record, "seconds", trained=True) > 0).all()
+    scored = records.select(record, "epoch", scored=True).tolist()
+    assert scored == [*range(0, epochs, 2), epochs]
+    for factor in scenes.CLASSES:
+        for token in ("cls", "mean_patch"):
+            found = records.select(record, f"{factor}_{token}", scored=True)
+            assert ((found >= 0) & (found <= 100)).all()
+    meters = ("dino", "ibot", "koleo", "entropy_of_mean", "mean_entropy", "kl", "spread")
+    for what in meters if name == "mini_dinov2_pretrained" else ("loss", "lr"):
+        assert len(records.select(record, what, trained=True)) == epochs
+    json.dumps(record, allow_nan=False)

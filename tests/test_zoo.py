@@ -26,7 +26,8 @@ def test_every_entry_can_be_checked():
     for name, entry in zoo.CHECKPOINTS.items():
         assert entry.name == name and entry.quality
         assert entry.kind in ("package", "shipped", "hub")
-        assert len(entry.sha256) == 64
+        # A commit's hash fixes the content too.
+        assert len(entry.sha256) == 64 or (entry.kind == "hub" and entry.sha256 == "")
         assert len(entry.revision) == (40 if entry.kind == "hub" else 0)
 
 
@@ -140,6 +141,118 @@ def test_no_network_and_nothing_in_the_cache(hub):
         in text
     )
     assert "laptop profile" in text
+
+
+class Hub:
+    """A ``snapshot_download`` that gives a folder with some files, and remembers its call."""
+
+    def __init__(self, folder, *files):
+        self.folder, self.call = folder, None
+        for name in files:
+            (folder / name).write_bytes(b"weights")
+
+    def __call__(self, repository, *, revision, allow_patterns):
+        self.call = repository, revision, allow_patterns
+        return str(self.folder)
+
+
+@pytest.mark.parametrize("name", ["dinov2_with_registers_small", "dinov2_large"])
+def test_folder_from_the_hub_at_its_revision(name, tmp_path, monkeypatch):
+    stub = Hub(tmp_path, "config.json", "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", stub)
+    entry = zoo.find(name)
+    if entry.sha256:  # and these are not the weights
+        with pytest.raises(ValueError) as error:
+            zoo.folder(name)
+        assert f"delete {tmp_path / 'model.safetensors'}" in one_sentence(error)
+    else:
+        assert zoo.folder(name) == tmp_path
+    repository = entry.location.partition(":")[0]
+    assert stub.call == (repository, entry.revision, ["*.json", "model.safetensors"])
+
+
+def test_folder_from_the_hub_compares_a_known_hash(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", Hub(tmp_path, "config.json", "model.safetensors")
+    )
+    entry = zoo.Checkpoint(
+        name="whole",
+        kind="hub",
+        location="someone/whole:model.safetensors",
+        revision="0" * 40,
+        sha256=hashlib.sha256(b"weights").hexdigest(),
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, "whole", entry)
+    assert zoo.folder("whole") == tmp_path
+
+
+@pytest.mark.parametrize("files", [(), ("config.json",), ("model.safetensors",)])
+def test_part_of_a_hub_folder_is_not_enough(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", Hub(tmp_path, *files))
+    with pytest.raises(FileNotFoundError, match="the hub did not give them"):
+        zoo.folder("dinov2_with_registers_small")
+
+
+def test_no_network_and_no_hub_folder(hub):
+    with pytest.raises(FileNotFoundError) as error:
+        zoo.folder("dinov2_large")
+    text, entry = one_sentence(error), zoo.find("dinov2_large")
+    command = "hf download facebook/dinov2-large --include '*.json' --include 'model.safetensors'"
+    assert f"`{command} --revision {entry.revision}`" in text and "laptop profile" in text
+
+
+def test_a_file_for_timm_has_no_folder():
+    with pytest.raises(ValueError, match="convnext_tiny has no folder.*dinov2_large"):
+        zoo.folder("convnext_tiny")
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """An entry for a file in an empty ``weights`` folder, and the file."""
+    file = tmp_path / "mini-thing" / "model.safetensors"
+    file.parent.mkdir()
+    save_file({"weight": torch.arange(3.0)}, file)
+    entry = zoo.Checkpoint(
+        name="mini-thing",
+        kind="shipped",
+        location="mini-thing:model.safetensors",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, "mini-thing", entry)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    return file
+
+
+def test_shipped_entry(shipped):
+    assert zoo.path("mini-thing") == shipped
+    assert zoo.folder("mini-thing") == shipped.parent
+    with pytest.raises(ValueError, match=f"{LITE} has no folder of its own; .*mini-thing"):
+        zoo.folder(LITE)
+
+
+def test_damaged_shipped_file(shipped):
+    shipped.write_bytes(shipped.read_bytes()[:-1])
+    with pytest.raises(ValueError) as error:
+        zoo.folder("mini-thing")
+    text = one_sentence(error)
+    assert "damaged" in text and "`git checkout -- modarch_utils/weights/mini-thing`" in text
+
+
+def test_missing_shipped_file(shipped):
+    shipped.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        zoo.folder("mini-thing")
+    text = one_sentence(error)
+    assert str(shipped) in text and "installing modarch-utils again" in text
+    assert "`python -m modarch_utils.recipes.mini_thing` trains new ones" in text
+
+
+def test_shipped_weights_lie_in_the_package_and_fit_the_budget():
+    for entry in zoo.CHECKPOINTS.values():
+        if entry.kind == "shipped":
+            assert zoo.path(entry.name).is_relative_to(zoo.WEIGHTS)
+    files = zoo.WEIGHTS.rglob("*.safetensors")
+    assert sum(file.stat().st_size for file in files) <= 24e6
 
 
 def test_profiles_name_checkpoints_of_the_zoo():

@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from timm.models.convnext import checkpoint_filter_fn
 from torch import Tensor, nn
-from transformers import MambaConfig
+from transformers import AutoConfig, AutoModel, MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from modarch_utils import measure
 from modarch_utils.models import (
     convnext,
+    dinov2,
     efficientnetv2,
     hyena,
     mamba,
@@ -50,6 +51,11 @@ def copy_convnext(ours: nn.Module, reference: nn.Module) -> None:
 def copy_by_name(ours: nn.Module, reference: nn.Module) -> None:
     """Copies weights between networks that give the same tensors the same names."""
     reference.load_state_dict(ours.state_dict())
+
+
+def copy_dinov2(ours: nn.Module, reference: nn.Module) -> None:
+    """Copies from the authors' names, which ours are, to transformers'."""
+    reference.model.load_state_dict(dinov2.to_transformers(ours.model.state_dict()))
 
 
 def copy_damped(ours: nn.Module, reference: nn.Module) -> None:
@@ -80,6 +86,25 @@ class Bench:
     copy: Callable[[nn.Module, nn.Module], None] = copy_in_order
     input_shape: tuple[int, ...] = (2, 3, 224, 224)
     quick_shape: tuple[int, ...] = (1, 3, 64, 64)
+
+
+class ClassToken(nn.Module):
+    """The class token that a DINOv2 answers with, ours or transformers'."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(N, 3, H, W)` to `(N, dim)`."""
+        features = self.model(x)
+        return features.cls if isinstance(features, dinov2.Features) else features.pooler_output
+
+
+def transformers_dinov2_small() -> nn.Module:
+    """transformers' DINOv2-S with four registers."""
+    config, _ = dinov2.transformers_state(dinov2.dinov2_small(registers=4))
+    return AutoModel.from_config(AutoConfig.for_model(**config))
 
 
 class LongConv(nn.Module):
@@ -137,6 +162,13 @@ BENCHES = [
         lambda: timm.create_model("vit_base_patch16_224"),
         copy_by_name,
         quick_shape=(1, 3, 224, 224),  # its learned positions fix the size
+    ),
+    Bench(
+        "dinov2_small",
+        lambda: ClassToken(dinov2.dinov2_small(registers=4)),
+        lambda: ClassToken(transformers_dinov2_small()),
+        copy_dinov2,
+        quick_shape=(1, 3, 70, 70),
     ),
     Bench(
         "swin_tiny_patch4_window7_224",

@@ -1,0 +1,146 @@
+"""DINOv2's tokens: order, grid, hidden patches, positions."""
+
+import pytest
+import torch
+from torch import nn
+
+from modarch_utils.models import dinov2
+
+TINY = {"image_size": 32, "patch_size": 8, "dim": 24, "depth": 2, "num_heads": 3}
+
+
+def tiny(**kwargs) -> dinov2.DinoVisionTransformer:
+    """Random weights of a size at which every part matters."""
+    torch.manual_seed(0)
+    model = dinov2.DinoVisionTransformer(**TINY | {"layer_scale": 1.0} | kwargs)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize("registers", [0, 1, 4])
+@pytest.mark.parametrize("size", [(32, 32), (16, 72), (24, 8)])
+def test_shapes(registers, size):
+    model = tiny(registers=registers)
+    grid = (size[0] // 8, size[1] // 8)
+    features = model(torch.randn(2, 3, *size))
+    assert features.cls.shape == (2, 24)
+    assert features.registers.shape == (2, registers, 24)
+    assert features.patches.shape == (2, grid[0] * grid[1], 24)
+    assert features.grid == grid
+    assert features.patch_map().shape == (2, 24, *grid)
+    for row, column in ((0, 0), (grid[0] - 1, 0), (0, grid[1] - 1)):
+        at = features.patch_map()[:, :, row, column]
+        assert torch.equal(at, features.patches[:, row * grid[1] + column])
+
+
+def test_patches_embed_what_lies_at_their_place():
+    model = tiny(registers=4)
+    image = torch.zeros(1, 3, 16, 72)
+    changed = image.clone()
+    changed[..., 8:16, 40:48] = 1  # row 1, column 5 of a 2 × 9 grid
+    moved = (model.embed(image) != model.embed(changed)).any(-1)[0]
+    assert moved.nonzero().flatten().tolist() == [1 + 4 + 1 * 9 + 5]
+
+
+def test_tokens_come_in_order_and_registers_have_no_position():
+    model = tiny(registers=4)
+    image = torch.randn(1, 3, 32, 32)
+    before = model.embed(image)
+    with torch.no_grad():
+        model.pos_embed += 1
+    after = model.embed(image)
+    assert torch.equal(before[:, 1:5], model.register_tokens)
+    torch.testing.assert_close(
+        (after - before)[0, :, 0], torch.tensor([1.0] + 4 * [0.0] + 16 * [1.0])
+    )
+
+
+def test_a_hidden_patch_keeps_its_place_and_loses_its_content():
+    model = tiny(registers=2)
+    image = torch.randn(2, 3, 16, 24)
+    mask = torch.zeros(2, 6, dtype=torch.bool)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model(image)[:3], model(image, mask)[:3], strict=True)
+    )
+    mask[1, 4] = True  # row 1, column 1
+    other = image.clone()
+    other[1, :, 8:, 8:16] = torch.randn(3, 8, 8)
+    a, b = model(image, mask), model(other, mask)
+    assert torch.equal(a.cls, b.cls) and torch.equal(a.patches, b.patches)
+    assert not torch.equal(model(image).cls, model(other).cls)
+    hidden = model.embed(image, mask)[1, 1 + 2 + 4]
+    place = model.positions((2, 3))[0, 1 + 4]
+    torch.testing.assert_close(hidden, model.mask_token[0] + place)
+
+
+def test_positions_follow_the_grid():
+    model = tiny()
+    assert model.positions((4, 4)) is model.pos_embed
+    # Columns that rise steadily still do so, wherever the grid has room between its edges.
+    with torch.no_grad():
+        model.pos_embed[0, 1:] = torch.arange(4.0).repeat(4)[:, None]
+    wide = model.positions((4, 8))[0, 1:, 0].unflatten(0, (4, 8))
+    torch.testing.assert_close(wide[0], wide[3])
+    assert (wide[0].diff() > 0).all()
+    tall = model.positions((8, 4))[0, 1:, 0].unflatten(0, (8, 4))
+    torch.testing.assert_close(tall, torch.arange(4.0).expand(8, 4))
+    assert torch.equal(model.positions((8, 4))[0, 0], model.pos_embed[0, 0])
+
+
+def test_gradients_reach_every_parameter():
+    for registers, swiglu in ((0, False), (3, True)):
+        model = tiny(registers=registers, swiglu=swiglu).train()
+        features = model(torch.randn(2, 3, 16, 24), torch.rand(2, 6) < 0.5)
+        sum(f.square().sum() for f in features[:3] if f.numel()).backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_half_precision_runs_at_any_size():
+    model = tiny(registers=4).to(torch.bfloat16)
+    features = model(torch.randn(1, 3, 16, 40, dtype=torch.bfloat16))
+    assert features.patches.dtype == torch.bfloat16 and features.patches.isfinite().all()
+
+
+def test_start_as_the_authors_have_it():
+    torch.manual_seed(0)
+    model = dinov2.DinoVisionTransformer(**TINY | {"dim": 192}, registers=4)
+    assert all((b.ls1.gamma == 1e-5).all() and (b.ls2.gamma == 1e-5).all() for b in model.blocks)
+    for weight in (model.pos_embed, *(m.weight for m in model.modules() if type(m) is nn.Linear)):
+        assert 0.018 < weight.std() < 0.022
+    assert (model.mask_token == 0).all()
+    assert 0 < model.cls_token.abs().max() < 1e-5
+    assert 0 < model.register_tokens.abs().max() < 1e-5
+
+
+def test_swiglu_has_as_many_weights_as_two_layers():
+    # Two thirds of the hidden channels, up to the next multiple of 8.
+    assert dinov2.SwiGLU(1536, 4 * 1536).w3.in_features == 4096
+    assert dinov2.SwiGLU(16, 64).w3.in_features == 48
+    mlp = dinov2.SwiGLU(2, 10)
+    assert mlp.w3.in_features == 8
+    x = torch.randn(3, 2)
+    a, b = mlp.w12(x)[:, :8], mlp.w12(x)[:, 8:]
+    torch.testing.assert_close(mlp(x), mlp.w3(a * a.sigmoid() * b))
+
+
+def test_drop_path_is_the_same_in_all_blocks_and_off_at_test_time():
+    model = tiny(drop_path=0.4).train()
+    assert [block.drop_path.rate for block in model.blocks] == [0.4, 0.4]
+    x = torch.randn(4, 3, 32, 32)
+    assert not torch.equal(model(x).cls, model(x).cls)
+    model.eval()
+    assert torch.equal(model(x).cls, model(x).cls)
+
+
+def test_bad_input_is_refused_in_one_sentence():
+    model = tiny()
+    with pytest.raises(ValueError, match="do not fill an image of 30×32; resize or crop it to"):
+        model(torch.zeros(1, 3, 30, 32))
+    with pytest.raises(ValueError, match="8 pixels do not fill an image of 36×36"):
+        dinov2.DinoVisionTransformer(**TINY | {"image_size": 36})
+    with pytest.raises(ValueError, match="cannot be shared by 5 heads"):
+        dinov2.DinoVisionTransformer(**TINY | {"num_heads": 5})
+    for mask in (torch.zeros(1, 15, dtype=torch.bool), torch.zeros(1, 16)):
+        with pytest.raises(ValueError, match=r"bool tensor of shape \(1, 16\), one entry for each"):
+            model(torch.zeros(1, 3, 32, 32), mask)
