@@ -1,10 +1,13 @@
 """Figures carry alternative text; grids have the size they should."""
 
+import io
+
 import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from modarch_utils import plots
 
@@ -36,6 +39,22 @@ def test_show_sends_a_png_with_its_alternative_text(displayed):
     assert metadata == {"image/png": {"alt": "A line that rises."}}
     assert caption["text/markdown"] == "*It rises.*"
     assert not plt.fignum_exists(figure.number)  # Jupyter would show it a second time
+
+
+def test_the_shown_picture_is_the_figure_in_fewer_bytes(displayed):
+    figure, axis = plt.subplots()
+    axis.imshow(np.random.default_rng(0).random((12, 12, 3)))  # more colours than most figures
+    axis.plot([0, 11], [0, 11], color=plots.PALETTE["blue"])
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    plots.show(figure, alt="A line over noise.", caption="Noise.")
+    shown = displayed[0][0]["image/png"]
+    assert len(shown) < 0.7 * len(file.getvalue())
+    drawn, kept = (
+        np.asarray(Image.open(png).convert("RGB")).astype(int) for png in (file, io.BytesIO(shown))
+    )
+    assert kept.shape == drawn.shape
+    assert abs(kept - drawn).mean() < 3  # of 255
 
 
 @pytest.mark.parametrize(("alt", "caption"), [("", "It rises."), ("A line.", " "), (" \n", "")])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from modarch_utils import records
 from modarch_utils.data import scenes
-from modarch_utils.recipes import jobs
+from modarch_utils.recipes import jobs, streams
 from modarch_utils.training import search
 from modarch_utils.training.block_costs import keep_memory
 from modarch_utils.training.search import PATTERNS, SETTINGS, SearchSettings, parse
@@ -26,12 +26,8 @@ REPEATS = 31
 
 def load(settings: SearchSettings = SETTINGS) -> list[tuple[Tensor, Tensor]]:
     """Images and shapes for training, validation and test: three streams of scenes."""
-    sizes = (settings.train_images, settings.val_images, settings.test_images)
-    sets = (
-        scenes.load(n, settings.image_size, seed=stream, framing=settings.framing)
-        for stream, n in enumerate(sizes)
-    )
-    return [(each.images, each.shape) for each in sets]
+    counts = (settings.train_images, settings.val_images, settings.test_images)
+    return streams.shapes(counts, settings.image_size, settings.framing)
 
 
 def one_run(name: str, seed: int) -> dict:

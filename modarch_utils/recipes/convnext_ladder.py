@@ -11,7 +11,7 @@ from torch import Tensor
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.recipes import rates
+from modarch_utils.recipes import rates, streams
 from modarch_utils.training.ladder import RATES, SETTINGS, LadderSettings, step, train_rung
 from modarch_utils.training.loop import evaluate
 
@@ -20,12 +20,8 @@ SEEDS = (0, 1, 2, 3, 4)
 
 def load(settings: LadderSettings = SETTINGS) -> list[tuple[Tensor, Tensor]]:
     """Images and shapes for training, validation and test: three streams of scenes."""
-    sizes = (settings.train_images, settings.test_images, settings.test_images)
-    sets = (
-        scenes.load(n, settings.image_size, seed=stream, framing=settings.framing)
-        for stream, n in enumerate(sizes)
-    )
-    return [(each.images, each.shape) for each in sets]
+    counts = (settings.train_images, settings.test_images, settings.test_images)
+    return streams.shapes(counts, settings.image_size, settings.framing)
 
 
 def one_run(key: str, lr: float, seed: int) -> dict:

@@ -30,8 +30,7 @@ from modarch_utils.training import probes
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.distillation import teach
 from modarch_utils.training.loop import fit
-from modarch_utils.training.probes import Frozen
-from modarch_utils.training.self_distillation import knn_accuracy
+from modarch_utils.training.probes import Frozen, knn_accuracy
 
 NAME = "dinov2_features"
 SEEDS = (0, 1, 2)

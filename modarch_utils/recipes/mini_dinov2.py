@@ -36,7 +36,8 @@ from modarch_utils.training.distillation import (
     teach,
 )
 from modarch_utils.training.loop import fit
-from modarch_utils.training.self_distillation import knn_accuracy, plain_attention
+from modarch_utils.training.probes import knn_accuracy
+from modarch_utils.training.self_distillation import plain_attention
 
 NAME = "mini-dinov2"
 RUN = Path("runs") / "mini_dinov2"

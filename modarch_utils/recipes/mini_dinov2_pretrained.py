@@ -20,12 +20,8 @@ from modarch_utils.models.layers import init_fan_in
 from modarch_utils.recipes import export
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import DinoConfig, DINOv2
-from modarch_utils.training.self_distillation import (
-    SelfDistillationConfig,
-    embed,
-    knn_accuracy,
-    self_distil,
-)
+from modarch_utils.training.probes import extract, knn_accuracy
+from modarch_utils.training.self_distillation import SelfDistillationConfig, self_distil
 
 NAME = "mini-dinov2-pretrained"
 RUN = Path("runs") / "mini_dinov2_pretrained"
@@ -107,7 +103,7 @@ def scores(
 
     ``n`` training scenes are the gallery, all held-out scenes the queries.
     """
-    known, asked = embed(backbone, train.images[:n]), embed(backbone, held_out.images)
+    known, asked = extract(backbone, train.images[:n]), extract(backbone, held_out.images)
     return {
         f"{factor}_{token}": round(
             100
@@ -118,7 +114,7 @@ def scores(
             1,
         )
         for factor in scenes.CLASSES
-        for token in known._fields
+        for token in ("cls", "mean_patch")
     }
 
 

@@ -75,11 +75,6 @@ class Kernel:
     q3: float
     """Quartiles of ``relative``."""
 
-    @property
-    def seconds_per_gmac(self) -> float:
-        """Seconds of a step for each 10⁹ multiply-adds of its forward pass."""
-        return self.seconds / self.macs * 1e9
-
 
 def clock(device: torch.device | str = "cpu") -> Callable[[], float]:
     """The clock for a device.

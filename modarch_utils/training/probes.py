@@ -1,9 +1,8 @@
 """What frozen features are good for: probes with a linear layer or a very small head (04_dinov2).
 
-The protocols of DINOv2 (arXiv 2304.07193, section 7), made small: a linear classifier with a
-regularisation chosen on validation images, a linear layer on patches for segmentation and for
-depth, principal components of patches, nearest neighbours. k-NN classification is
-:func:`modarch_utils.training.self_distillation.knn_accuracy`.
+The protocols of DINOv2 (arXiv 2304.07193, section 7), made small: k-NN, a linear classifier with
+a regularisation chosen on validation images, a linear layer on patches for segmentation and for
+depth, principal components of patches, nearest neighbours.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -82,6 +81,19 @@ def pixels(images: Tensor, patch_size: int = 8, thumbnail: int = 16) -> Frozen:
     small = F.interpolate(images, (thumbnail, thumbnail), mode="area").flatten(1)
     patches = F.unfold(images, patch_size, stride=patch_size).transpose(1, 2)
     return Frozen(small, patches, tuple(side // patch_size for side in images.shape[-2:]))
+
+
+def knn_accuracy(
+    gallery: tuple[Tensor, Tensor], queries: tuple[Tensor, Tensor], k: int = 20
+) -> float:
+    """Share of queries whose class the k nearest gallery images vote for.
+
+    Features (N, D), compared by their direction; labels (N,). Nearer neighbours count more.
+    """
+    (x, y), (q, truth) = (
+        (F.normalize(f.float(), dim=1).numpy(), t.numpy()) for f, t in (gallery, queries)
+    )
+    return float(KNeighborsClassifier(k, weights="distance").fit(x, y).score(q, truth))
 
 
 class Probe(NamedTuple):

@@ -160,9 +160,7 @@ def train(
     return {"val": val, "test": test, "train_seconds": seconds, "history": history}
 
 
-def epoch_seconds(
-    plans: dict[str, ProgressiveSchedule], framing: str = "close", rounds: int = 5
-) -> dict[str, float]:
+def epoch_seconds(plans: dict[str, ProgressiveSchedule], rounds: int = 5) -> dict[str, float]:
     """Processor seconds of one epoch of training, on average over each schedule.
 
     Every stage trains a fresh network for one epoch, all stages in turn, ``rounds`` times; a
@@ -170,13 +168,12 @@ def epoch_seconds(
 
     Args:
         plans: schedules by name.
-        framing: of the scenes.
         rounds: repeats.
     """
     images, labels, settings = {}, None, SETTINGS
     stages = {setting: [] for plan in plans.values() for _, _, setting in plan.stages()}
     for plan in plans.values():
-        more, labels = load(plan, framing, settings.train_images)
+        more, labels = load(plan, "close", settings.train_images)
         images |= more
     config = TrainConfig(batch_size=settings.batch_size, warmup_epochs=0)
     for turn in range(rounds + 1):

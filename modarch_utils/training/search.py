@@ -196,7 +196,6 @@ class StepTime:
 def step_seconds(
     candidates: Sequence[Candidate],
     *,
-    baseline: Candidate = BASELINE,
     settings: SearchSettings = SETTINGS,
     device: torch.device | str = "cpu",
     repeats: int = 15,
@@ -208,14 +207,13 @@ def step_seconds(
 
     Args:
         candidates: what to measure.
-        baseline: what to divide by.
         settings: of the batch.
         device: where.
         repeats: pairs of steps for each candidate.
     """
     found = []
     with one_thread():
-        reference = _step(baseline, settings, device)
+        reference = _step(BASELINE, settings, device)
         for candidate in candidates:
             # "Ours" is the baseline, so that the ratio is the candidate's time divided by its.
             times = measure.compare(

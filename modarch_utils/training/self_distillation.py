@@ -10,18 +10,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from modarch_utils import profile
 from modarch_utils.training import checkpoint, dino
-from modarch_utils.training.batches import to_input
 from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.randomness import generator, seeded
 from modarch_utils.training.schedules import parameter_groups, warmup_cosine
@@ -205,37 +201,3 @@ def _check(
             f"images): choose a smaller batch_size."
         )
     return len(images) // config.batch_size
-
-
-class Embedding(NamedTuple):
-    """Features of N images for a classifier."""
-
-    cls: Tensor
-    """(N, D)"""
-    mean_patch: Tensor
-    """(N, D)"""
-
-
-@torch.no_grad()
-def embed(backbone: nn.Module, images: Tensor, batch_size: int = 250) -> Embedding:
-    """Class tokens and mean patch tokens of uint8 images (N, 3, H, W); for a net in eval mode."""
-    device = next(backbone.parameters()).device
-    parts = []
-    with plain_attention(device):
-        for batch in images.split(batch_size):
-            out = backbone(to_input(batch.to(device)))
-            parts.append((out.cls.cpu(), out.patches.mean(1).cpu()))
-    return Embedding(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def knn_accuracy(
-    gallery: tuple[Tensor, Tensor], queries: tuple[Tensor, Tensor], k: int = 20
-) -> float:
-    """Share of queries whose class the k nearest gallery images vote for.
-
-    Features (N, D), compared by their direction; labels (N,). Nearer neighbours count more.
-    """
-    (x, y), (q, truth) = (
-        (F.normalize(f.float(), dim=1).numpy(), t.numpy()) for f, t in (gallery, queries)
-    )
-    return float(KNeighborsClassifier(k, weights="distance").fit(x, y).score(q, truth))

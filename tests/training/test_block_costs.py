@@ -153,5 +153,4 @@ def test_kernels_count_and_time_what_they_are_called():
     assert all(0 < k.q1 <= k.relative <= k.q3 for k in found.values())
     cheap, dear = found["full 3×3"], found["depthwise 3×3"]
     assert dear.macs < cheap.macs / 60
-    assert dear.seconds_per_gmac > 2 * cheap.seconds_per_gmac
-    assert cheap.seconds_per_gmac == pytest.approx(cheap.seconds / (cheap.macs / 1e9))
+    assert dear.relative / dear.macs > 2 * cheap.relative / cheap.macs

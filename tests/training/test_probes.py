@@ -26,6 +26,19 @@ def discs(n=60, grid=(6, 4), patch=4, channels=5, seed=0):
     return Frozen(patches.mean(1), patches, grid), full
 
 
+def test_nearest_neighbours_compare_directions():
+    generator = rng()
+    labels = torch.arange(60) % 3
+    x = 5 * F.one_hot(labels, 8).float() + torch.randn(60, 8, generator=generator)
+    scale = 10 ** torch.randn(60, 1, generator=generator)
+    clear = probes.knn_accuracy((x[:30], labels[:30]), ((scale * x)[30:], labels[30:]), k=5)
+    assert clear == 1
+    shuffled = labels[torch.randperm(60, generator=generator)]
+    assert probes.knn_accuracy((x[:30], shuffled[:30]), (x[30:], shuffled[30:]), k=5) < 0.7
+    x, wrong = torch.eye(2), torch.tensor([1, 0])
+    assert probes.knn_accuracy((x, torch.tensor([0, 1])), (x, wrong), k=1) == 0
+
+
 def test_linear_probe_chooses_on_validation_and_scores_on_test():
     def part(n, seed, signal=3.0):
         labels = torch.randint(0, 3, (n,), generator=rng(seed))

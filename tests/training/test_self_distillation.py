@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from modarch_utils.training.crops import Crops
@@ -19,8 +18,6 @@ from modarch_utils.training.distillation import (
 )
 from modarch_utils.training.self_distillation import (
     SelfDistillationConfig,
-    embed,
-    knn_accuracy,
     self_distil,
 )
 from tests.training.tiny_backbone import TinyBackbone
@@ -161,28 +158,6 @@ def test_what_cannot_work(change, message):
 def test_bad_settings(options):
     with pytest.raises(ValueError, match="needs at least|positive"):
         SelfDistillationConfig(**options)
-
-
-def test_embedding_is_the_backbone_in_batches():
-    backbone = TinyBackbone(8).eval()
-    found = embed(backbone, images(), batch_size=10)
-    out = backbone(images().float() / 127.5 - 1)
-    torch.testing.assert_close(found.cls, out.cls)
-    torch.testing.assert_close(found.mean_patch, out.patches.mean(1))
-    assert not found.cls.requires_grad
-
-
-def test_nearest_neighbours_compare_directions():
-    rng = torch.Generator().manual_seed(0)
-    labels = torch.arange(60) % 3
-    x = 5 * F.one_hot(labels, 8).float() + torch.randn(60, 8, generator=rng)
-    scale = 10 ** torch.randn(60, 1, generator=rng)
-    clear = knn_accuracy((x[:30], labels[:30]), ((scale * x)[30:], labels[30:]), k=5)
-    assert clear == 1
-    shuffled = labels[torch.randperm(60, generator=rng)]
-    assert knn_accuracy((x[:30], shuffled[:30]), (x[30:], shuffled[30:]), k=5) < 0.7
-    x, wrong = torch.eye(2), torch.tensor([1, 0])
-    assert knn_accuracy((x, torch.tensor([0, 1])), (x, wrong), k=1) == 0
 
 
 def test_standardise_levels_the_channels():
