@@ -34,6 +34,14 @@ class Profile:
     """How many of them a live run may use; None for all."""
     sizes: tuple[int, int]
     """First and last image size of progressive learning."""
+    dino: str
+    """Network of DINOv2's kind, a folder that ``zoo`` knows."""
+    dino_size: int
+    """Side of the square pictures that it is shown, in pixels."""
+    dino_patches: str
+    """The one whose patches are painted."""
+    dino_large: str
+    """The one whose patches' lengths are looked at."""
     efficientnetv2: str
     """Network that it trains, a key of ``training.progressive_scenes.NETWORKS``."""
     block_widths: tuple[int, ...]
@@ -77,6 +85,10 @@ PROFILES = {
         pictures="scenes",
         picture_count=600,
         sizes=(32, 64),
+        dino="mini-dinov2",
+        dino_size=64,
+        dino_patches="mini-dinov2-pretrained",
+        dino_large="mini-dinov2",
         efficientnetv2="small",
         block_widths=(16, 48, 128),
         block_sides=(14, 28, 56),
@@ -95,6 +107,10 @@ PROFILES = {
         pictures="imagenette",
         picture_count=None,
         sizes=(128, 300),
+        dino="dinov2_with_registers_small",
+        dino_size=224,
+        dino_patches="dinov2_with_registers_small",
+        dino_large="dinov2_large",
         efficientnetv2="s",
         block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
         block_sides=(7, 14, 28, 56, 112),

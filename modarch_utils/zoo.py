@@ -48,6 +48,20 @@ CHECKPOINTS = {
             quality="trained on ImageNet-1k; tried on photographs in 00_start_here",
         ),
         Checkpoint(
+            name="mini-dinov2",
+            kind="shipped",
+            location="mini-dinov2:model.safetensors",
+            sha256="464bf584d0808c114dc4ee15b8a42282e1dfe42358cce8c49f2ecca27c2ea884",
+            quality="k-NN on held-out scenes: shape 100.0, colour 86.5, ground 93.7 %",
+        ),
+        Checkpoint(
+            name="mini-dinov2-pretrained",
+            kind="shipped",
+            location="mini-dinov2-pretrained:model.safetensors",
+            sha256="a15e4f673ce798459474a1804663ff1e8637e3f8e8a083e55778d39962690bf9",
+            quality="k-NN on held-out scenes: shape 54.6, colour 99.0, ground 99.0 %",
+        ),
+        Checkpoint(
             name="convnext_tiny",
             kind="hub",
             location="timm/convnext_tiny.fb_in1k:model.safetensors",

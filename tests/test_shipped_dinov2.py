@@ -13,7 +13,6 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, Dinov2WithRegistersModel
 
 from modarch_utils import records, zoo
-from modarch_utils.data import scenes
 from modarch_utils.recipes import (
     dinov2_features,
     export,
@@ -24,7 +23,6 @@ from modarch_utils.recipes.mini_dinov2_pretrained import build
 from modarch_utils.training import dino, distillation, probes
 from modarch_utils.training.batches import to_input
 
-SHIPPED = [name for name in dinov2_features.SHIPPED if name in zoo.CHECKPOINTS]
 SMALL = replace(
     dinov2_features.SETTINGS,
     pool=60,
@@ -212,7 +210,7 @@ def test_unknown_backbone():
         dinov2_features.backbone("x", 0)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", dinov2_features.SHIPPED)
 def test_shipped_weights_are_as_good_as_their_card_says(name):
     network = dinov2_features.shipped(name)
     check_equal_to_ours(zoo.folder(name), network)
@@ -225,16 +223,14 @@ def test_shipped_weights_are_as_good_as_their_card_says(name):
         assert value == pytest.approx(said, abs=2), factor
 
 
-@pytest.mark.skipif(not SHIPPED, reason="no weights are shipped yet")
 def test_record_is_of_these_weights_and_whole():
     record = records.load(dinov2_features.NAME)
-    assert record["settings"]["scenes"] == scenes.version()
-    for name in SHIPPED:
+    for name in dinov2_features.SHIPPED:
         assert record["settings"]["sha256"][name] == zoo.find(name).sha256
     for name in dinov2_features.BACKBONES:
         seeds = records.select(record, "seed", name=name).tolist()
         assert seeds == record["settings"]["seeds"] == list(dinov2_features.SEEDS)
     shape = {n: dinov2_features.mean(record, "shape_knn", n) for n in dinov2_features.BACKBONES}
-    for name in SHIPPED:
+    for name in dinov2_features.SHIPPED:
         assert shape[name] > shape["untrained"]
         assert zoo.find(name).quality == dinov2_features.zoo_line(record, name)

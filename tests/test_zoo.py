@@ -259,8 +259,10 @@ def test_profiles_name_checkpoints_of_the_zoo():
     for each in profile.PROFILES.values():
         assert each.classifier in zoo.CHECKPOINTS
         assert each.efficientnet in zoo.CHECKPOINTS
+        assert {each.dino, each.dino_patches, each.dino_large} <= zoo.CHECKPOINTS.keys()
     assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].efficientnet).kind == "package"
+    assert zoo.find(profile.PROFILES["laptop"].dino).kind == "shipped"
 
 
 @torch.no_grad()
