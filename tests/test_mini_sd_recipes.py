@@ -1,0 +1,86 @@
+"""The recipes of ``mini-sd``, made tiny: from scenes to a pipeline, stopped on the way."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from modarch_utils import records, zoo
+from modarch_utils.models.mini_sd import MiniSDConfig
+from modarch_utils.recipes import mini_sd, mini_sd_autoencoder
+from modarch_utils.training.history import History
+
+TINY = MiniSDConfig(
+    image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
+)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    monkeypatch.setitem(mini_sd.SIZES, 8, TINY)
+    data = mini_sd_autoencoder.DataSettings(images=16, held_out=8)
+    for recipe in (mini_sd_autoencoder, mini_sd):
+        monkeypatch.setattr(recipe, "DATA", data)
+        monkeypatch.setattr(recipe, "CONFIG", replace(recipe.CONFIG, epochs=2, batch_size=8))
+    monkeypatch.setattr(mini_sd, "SHEET_STEPS", 2)
+    monkeypatch.setattr(sys, "argv", ["recipe"])
+    return tmp_path
+
+
+def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"recipes.mini_sd_autoencoder --side 8"):
+        mini_sd.main()
+    mini_sd_autoencoder.main()
+    run = tiny / "runs" / "mini_sd_autoencoder-8"
+    assert Image.open(run / "epoch-002.png").width > 500
+    scores = json.loads((run / "scores.json").read_text())
+    assert scores.keys() == {"1", "2"} and scores["2"]["psnr"] > 3
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mini_sd, "keep", stop)  # between the first epoch and the second
+        mini_sd.main()
+    mini_sd.main()
+    printed = capsys.readouterr().out
+    assert printed.count("epoch 2:") == 2 and "untold" in printed
+    folder = tiny / "weights" / "mini-sd"
+    assert "sha256" in (folder / "README.md").read_text()
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    assert pipe.vae.config.scaling_factor != 1
+    kept = json.loads((tiny / "mini_sd.json").read_text())
+    assert [row["epoch"] for row in kept["results"]] == [1, 2]
+    weights = {file: file.read_bytes() for file in folder.glob("*/*.safetensors")}
+    mini_sd.main()  # finished: it writes the same again
+    assert len(weights) == 3
+    assert all(file.read_bytes() == before for file, before in weights.items())
+
+
+def test_finished_epochs_are_not_given_again():
+    def train(until):
+        trained.append(until)
+        return History(train_loss=[1.0] * max(until, 3))  # three were done before a stop
+
+    trained = []
+    given = [epoch for epoch, _ in mini_sd_autoencoder.each_epoch(train, 5)]
+    assert trained == [1, 4, 5] and given == [4, 5]
+    trained = []
+    assert [epoch for epoch, _ in mini_sd_autoencoder.each_epoch(train, 3)] == [3]
+
+
+def test_the_sheet_shows_every_class(tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(mini_sd, "draw", lambda pipe, prompts: seen.extend(prompts))
+    monkeypatch.setattr(mini_sd, "save_sheet", lambda *_: None)
+    mini_sd.sheet(None, tiny / "sheet.png")
+    assert len(set(seen)) == 16
+    words = {word for prompt in seen for word in prompt.split()}
+    assert words == set(mini_sd.mini_sd.vocabulary(mini_sd.tokenizer(16)))
