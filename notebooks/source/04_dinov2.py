@@ -281,7 +281,7 @@ _ = ledger.add(
 # ### Four sizes
 #
 # The family, counted from our networks on the meta device, where weights take no memory. The two right columns are the authors' own
-# measurements of frozen features on ImageNet-1k:
+# measurements of frozen features on ImageNet-1k, as everything here with four registers:
 
 # %%
 MAKERS = {name: getattr(dinov2, f"dinov2_{name}") for name in ("small", "base", "large", "giant")}
@@ -614,15 +614,17 @@ print("nothing left: one word, and features that are nearly the same:", all_off[
 
 # %% [markdown]
 # Centring and sharpening pull in opposite directions, and each alone falls into the other's pit: without centring the network
-# says one word, without sharpening it says nothing. In both cases the loss looks *wonderful*: student and teacher agree.
+# says one word, without sharpening it says nothing. In both cases student and teacher agree perfectly: nothing is left to learn.
 #
 # ```{admonition} A trap: the loss does not tell
 # :class: warning
-# In this method a loss near zero is bad news. Watch the entropies, the spread of the features, and best of all k-NN accuracy on a few
-# labelled pictures.
+# The cross-entropy is the entropy of the teacher's answers plus what the student has still to learn of them. With one word for all it
+# falls to zero; with uniform answers it rests at ln K. A healthy run lies in between, and so does a bad one. Watch the entropies, the spread of the features, and
+# best of all k-NN accuracy on a few labelled pictures.
 # ```
 #
-# Three of the outcomes are less clear-cut. DINO's running mean holds, but it limps behind and the answers swing. Without KoLeo nothing breaks, features are only less spread. And without the EMA, when the teacher is simply
+# Three of the outcomes are less clear-cut. DINO's running mean does better than nothing, but it limps behind:
+# answers swing, and use few of the words. Without KoLeo nothing breaks, features are only less spread. And without the EMA, when the teacher is simply
 # the student of the step before, this run does not collapse either: Sinkhorn-Knopp holds by itself. One seed and 150 steps; the collapses are not
 # subtle, but the small differences are no more than hints.
 
@@ -836,7 +838,7 @@ plots.show(
 # * **Distilled** features know shapes as well as their teacher. Their colours are all there for the linear probe, and less near each other than
 #   the untrained network's.
 # * **Trained on shapes with labels**, five epochs of 8,000 scenes: the other columns show what it threw away, since nobody asked for it.
-#   (At shapes it would go on improving; this is a short training.)
+#   (It is a short training: at shapes a longer one may well do better.)
 
 # %% tags=["nbval-ignore-output"]
 shape_knn = {name: result(name, "shape_knn") for name in NAMES}
@@ -1489,7 +1491,7 @@ print(f"{here.dino} on {here.device.type}: {speed:.0f} pictures of {SIDE} pixels
 # **1.** A friend trains DINOv2 on their own pictures. The loss falls to 0.001 within an hour. Congratulations?
 #
 # <details><summary>Answer</summary>
-# Rather not. A loss near zero means that student and teacher agree perfectly, and the easiest way to agree is to say always the same. Look at the
+# Rather not. A loss near zero means that the teacher's answers are certain and that the student knows them all, and the easiest way there is to say always the same. Look at the
 # entropy of the mean answer and at k-NN accuracy.
 # </details>
 #
@@ -1525,7 +1527,7 @@ print(f"{here.dino} on {here.device.type}: {speed:.0f} pictures of {SIDE} pixels
 #
 # * Self-distillation: say the same about every crop as an average of your earlier selves says about a whole one. Three losses: for the picture (DINO), for
 #   hidden patches (iBOT), for distance between pictures (KoLeo).
-# * Collapse has two faces, one word for all and all words alike. Centring stops one, sharpening the other, and the loss shows neither.
+# * Collapse has two faces, one word for all and all words alike. Centring stops one, sharpening the other. Agreement with the teacher shows neither.
 # * Small members of the family are distilled from a large frozen one. A student learns what its teacher knows, and not what it ignores.
 # * Judge features by what a simple reader finds in them, against an untrained network *and* raw pixels.
 # * Tokens: class, registers, patches. Patches begin at `1 + num_register_tokens`; the grid comes from the picture's size.
