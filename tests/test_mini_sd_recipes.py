@@ -10,7 +10,7 @@ from PIL import Image
 
 from modarch_utils import records, zoo
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.recipes import mini_sd, mini_sd_autoencoder
+from modarch_utils.recipes import epochs, mini_sd, mini_sd_autoencoder
 from modarch_utils.training.history import History
 
 TINY = MiniSDConfig(
@@ -64,16 +64,16 @@ def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
     assert all(file.read_bytes() == before for file, before in weights.items())
 
 
-def test_finished_epochs_are_not_given_again():
+def test_a_run_goes_on_with_the_last_epoch_that_was_finished():
     def train(until):
         trained.append(until)
         return History(train_loss=[1.0] * max(until, 3))  # three were done before a stop
 
     trained = []
-    given = [epoch for epoch, _ in mini_sd_autoencoder.each_epoch(train, 5)]
-    assert trained == [1, 4, 5] and given == [4, 5]
+    given = [epoch for epoch, _ in epochs.each_epoch(train, 5)]
+    assert trained == [1, 4, 5] and given == [3, 4, 5]
     trained = []
-    assert [epoch for epoch, _ in mini_sd_autoencoder.each_epoch(train, 3)] == [3]
+    assert [epoch for epoch, _ in epochs.each_epoch(train, 3)] == [3]
 
 
 def test_the_sheet_shows_every_class(tiny, monkeypatch):

@@ -8,7 +8,6 @@ The teacher sees larger renderings of the scenes.
 """
 
 import argparse
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from torch import Tensor
 from modarch_utils import profile, zoo
 from modarch_utils.data import cache, scenes
 from modarch_utils.recipes import export
+from modarch_utils.recipes.epochs import each_epoch, keep, line
 from modarch_utils.recipes.mini_dinov2_pretrained import (
     SETTINGS,
     build,
-    line,
     load,
     save_curve,
     scores,
@@ -35,14 +34,13 @@ from modarch_utils.training.distillation import (
     standardise,
     teach,
 )
+from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import knn_accuracy
 from modarch_utils.training.self_distillation import plain_attention
 
 NAME = "mini-dinov2"
 RUN = Path("runs") / "mini_dinov2"
-SCORES = "scores.json"
-"""File of a run: k-NN accuracies for each epoch that was scored, its number the key."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +107,6 @@ def training_set(train: scenes.Scenes) -> tuple[Tensor, Tensor, Teaching]:
     return images, pack(whole), Teaching(whole.pooled[:1], whole.maps[:1])
 
 
-def kept_scores() -> dict[str, dict[str, float]]:
-    """What the epochs before a stop had scored."""
-    file = RUN / SCORES
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
 def main() -> None:
     """Train what is missing of the run; print each epoch, with scores every other one.
 
@@ -142,9 +134,10 @@ def main() -> None:
 
     start = scores(model.backbone.eval(), train, held_out, n)
     print(line(0, start), flush=True)
-    with plain_attention("cpu"):
-        for epoch in range(1, config.epochs + 1):
-            history = fit(
+
+    def until(epoch: int) -> History:
+        with plain_attention("cpu"):
+            return fit(
                 model,
                 (images, targets),
                 None,
@@ -154,15 +147,12 @@ def main() -> None:
                 stop_after=epoch,
                 progress=False,
             )
-            if history.epochs > epoch:  # done before the run was stopped
-                continue
-            values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-            if epoch % 2 == 0 or epoch == config.epochs:
-                found = scores(model.backbone, train, held_out, n)
-                values |= found
-                scored = kept_scores() | {str(epoch): found}
-                (RUN / SCORES).write_text(json.dumps(scored, indent=1))
-            print(line(epoch, values), flush=True)
+
+    for epoch, history in each_epoch(until, config.epochs):
+        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
+        if epoch % 2 == 0 or epoch == config.epochs:
+            values |= scores(model.backbone, train, held_out, n)
+        kept = keep(RUN, epoch, values)
     card = export.Card(
         name=NAME,
         what=(
@@ -181,12 +171,7 @@ def main() -> None:
     print(folder, export.export(model.backbone, card, folder))
     if config.epochs == CONFIG.epochs:
         settings = asdict(SETTINGS) | {"teacher": asdict(TEACHER), "training": asdict(config)}
-        scored = kept_scores()
-        columns = zip(history.train_loss, history.lr, history.seconds, strict=True)
-        rows = [
-            {"loss": loss, "lr": lr, "seconds": seconds} | scored.get(str(epoch), {})
-            for epoch, (loss, lr, seconds) in enumerate(columns, 1)
-        ]
+        rows = [kept[str(epoch)] | {"lr": lr} for epoch, lr in enumerate(history.lr, 1)]
         print(save_curve(NAME, folder, settings, start, rows))
 
 

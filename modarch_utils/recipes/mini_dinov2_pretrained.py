@@ -18,6 +18,7 @@ from modarch_utils.data import scenes
 from modarch_utils.models.dinov2 import DinoVisionTransformer
 from modarch_utils.models.layers import init_fan_in
 from modarch_utils.recipes import export
+from modarch_utils.recipes.epochs import line
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.probes import extract, knn_accuracy
@@ -116,11 +117,6 @@ def scores(
         for factor in scenes.CLASSES
         for token in ("cls", "mean_patch")
     }
-
-
-def line(epoch: int, values: dict[str, float]) -> str:
-    """One line of a log."""
-    return f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def save_curve(name: str, folder: Path, settings: dict, start: dict, epochs: list[dict]) -> Path:

@@ -25,12 +25,10 @@ from modarch_utils import records, zoo
 from modarch_utils.data import cache, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
+from modarch_utils.recipes.epochs import SCORES, each_epoch, keep
 from modarch_utils.recipes.mini_sd_autoencoder import (
     DATA,
-    SCORES,
     SIZES,
-    each_epoch,
-    keep,
     load,
     run_folder,
     save_sheet,

@@ -8,8 +8,6 @@ it. ``--side 16`` trains one with larger latents.
 """
 
 import argparse
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,14 +19,11 @@ from modarch_utils import plots, zoo
 from modarch_utils.data import scenes
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.recipes.mini_dinov2_pretrained import line
+from modarch_utils.recipes.epochs import each_epoch, keep
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.batches import to_input
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
-
-SCORES = "scores.json"
-"""File of a run: what was measured after each epoch, its number the key."""
 
 
 @dataclass(frozen=True)
@@ -94,31 +89,6 @@ def perception() -> ae.Features:
         )
 
     return features
-
-
-def each_epoch(train: Callable[[int], History], epochs: int) -> Iterator[tuple[int, History]]:
-    """Train one epoch after the other, and give each that was not finished before.
-
-    Args:
-        train: trains up to so many epochs in all, by ``stop_after``.
-        epochs: of the whole schedule.
-    """
-    done = 0
-    while done < epochs:
-        history = train(done + 1)
-        if history.epochs == done + 1 or history.epochs == epochs:
-            yield history.epochs, history
-        done = history.epochs
-
-
-def keep(folder: Path, epoch: int, values: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Print an epoch's measurements, and add them to the run's; returns all of them."""
-    print(line(epoch, values), flush=True)
-    file = folder / SCORES
-    scores = json.loads(file.read_text()) if file.is_file() else {}
-    scores[str(epoch)] = values
-    file.write_text(json.dumps(scores, indent=1))
-    return scores
 
 
 def save_sheet(images: Tensor, file: Path, captions: list[str] | None = None) -> None:
