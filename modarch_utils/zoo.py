@@ -6,7 +6,8 @@ a fixed revision, in the gpu profile only.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -28,6 +29,9 @@ class Checkpoint:
     sha256: str = ""
     """Hash of the file. A hub entry may lack it: its revision is a commit's hash, which fixes what
     the hub gives."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What a folder needs beside the file, as paths from the file's own folder, with hashes (or
+    ""): a pipeline's location is its ``model_index.json``, and its parts are the weights."""
     revision: str = ""
     """Commit on the hub."""
     timm_name: str = ""
@@ -84,6 +88,7 @@ CHECKPOINTS = {
             name="dinov2_with_registers_small",
             kind="hub",
             location="facebook/dinov2-with-registers-small:model.safetensors",
+            parts={"config.json": ""},
             revision="0d9846e56b43a21fa46d7f3f5070f0506a5795a9",
             quality="79.1 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
         ),
@@ -91,6 +96,7 @@ CHECKPOINTS = {
             name="dinov2_large",
             kind="hub",
             location="facebook/dinov2-large:model.safetensors",
+            parts={"config.json": ""},
             revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
             sha256="399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
             quality="83.5 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
@@ -121,7 +127,7 @@ def path(name: str) -> Path:
     entry = find(name)
     origin, _, inside = entry.location.partition(":")
     source = {"hub": _from_hub, "shipped": _from_weights, "package": _from_package}[entry.kind]
-    return _verified(entry, source(entry, origin, inside))
+    return _verified(entry, source(entry, origin, inside), entry.sha256)
 
 
 def folder(name: str) -> Path:
@@ -137,21 +143,29 @@ def folder(name: str) -> Path:
     if not _has_folder(entry):
         own = ", ".join(c.name for c in CHECKPOINTS.values() if _has_folder(c))
         raise ValueError(f"{name} has no folder of its own; those have one: {own}.")
+    origin, _, inside = entry.location.partition(":")
+    within = Path(inside).parent
+    hashes = {inside: entry.sha256}
+    hashes |= {(within / part).as_posix(): known for part, known in entry.parts.items()}
     if entry.kind == "shipped":
-        return path(name).parent
-    return _verified(entry, _snapshot(entry, *entry.location.split(":"))).parent
+        files = {part: _from_weights(entry, origin, part) for part in hashes}
+    else:
+        files = _snapshot(entry, origin, list(hashes))
+    for part, known in hashes.items():
+        _verified(entry, files[part], known)
+    return files[inside].parent
 
 
 def _has_folder(entry: Checkpoint) -> bool:
     return entry.kind == "shipped" or (entry.kind == "hub" and not entry.timm_name)
 
 
-def _verified(entry: Checkpoint, file: Path) -> Path:
-    if not entry.sha256:
+def _verified(entry: Checkpoint, file: Path, known: str) -> Path:
+    if not known:
         return file
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != entry.sha256:
+    if found != known:
         origin = entry.location.partition(":")[0]
         mend = {
             "hub": f"delete {file} and run this again",
@@ -160,7 +174,7 @@ def _verified(entry: Checkpoint, file: Path) -> Path:
         }[entry.kind]
         raise ValueError(
             f"The weights of {entry.name} in {file.name} are damaged (sha256 {found[:12]}… instead "
-            f"of {entry.sha256[:12]}…); {mend}."
+            f"of {known[:12]}…); {mend}."
         )
     return file
 
@@ -204,21 +218,21 @@ def _from_hub(entry: Checkpoint, repository: str, inside: str) -> Path:
         raise _not_fetched(entry, f"{repository} {inside}") from None
 
 
-def _snapshot(entry: Checkpoint, repository: str, inside: str) -> Path:
-    """The weights in a folder that holds the configurations too."""
+def _snapshot(entry: Checkpoint, repository: str, wanted: list[str]) -> dict[str, Path]:
+    """The wanted files, in a folder that holds the configurations too."""
     from huggingface_hub import snapshot_download  # slow to import, and only needed here
 
-    patterns = ["*.json", inside]
-    wanted = " ".join(f"--include '{pattern}'" for pattern in patterns)
+    patterns = ["*.json", "*.txt", *wanted]  # a tokenizer's merges are text
+    options = " ".join(f"--include '{pattern}'" for pattern in patterns)
     try:
         found = snapshot_download(repository, revision=entry.revision, allow_patterns=patterns)
     except OSError:
-        raise _not_fetched(entry, f"{repository} {wanted}") from None
-    file = Path(found) / inside
+        raise _not_fetched(entry, f"{repository} {options}") from None
+    files = {name: Path(found) / name for name in wanted}
     # Without a network the hub's library is content with part of a folder.
-    if not all(each.is_file() for each in (file, file.with_name("config.json"))):
-        raise _not_fetched(entry, f"{repository} {wanted}")
-    return file
+    if not all(file.is_file() for file in files.values()):
+        raise _not_fetched(entry, f"{repository} {options}")
+    return files
 
 
 def _not_fetched(entry: Checkpoint, what: str) -> FileNotFoundError:

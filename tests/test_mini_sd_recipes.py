@@ -1,10 +1,10 @@
 """The recipes of ``mini-sd``, made tiny: from scenes to a pipeline, stopped on the way."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
@@ -24,21 +24,21 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(records, "FOLDER", tmp_path)
-    monkeypatch.setitem(mini_sd.SIZES, 8, TINY)
-    data = mini_sd_autoencoder.DataSettings(images=16, held_out=8)
     for recipe in (mini_sd_autoencoder, mini_sd):
-        monkeypatch.setattr(recipe, "DATA", data)
+        monkeypatch.setattr(recipe, "SIZE", TINY)
         monkeypatch.setattr(recipe, "CONFIG", replace(recipe.CONFIG, epochs=2, batch_size=8))
+    data = mini_sd_autoencoder.DataSettings(scenes=6, sketches=4, held_out=8)
+    monkeypatch.setattr(mini_sd_autoencoder, "DATA", data)
+    monkeypatch.setattr(mini_sd, "DATA", mini_sd.DataSettings(singles=4, pairs=8, held_out=4))
     monkeypatch.setattr(mini_sd, "SHEET_STEPS", 2)
-    monkeypatch.setattr(sys, "argv", ["recipe"])
     return tmp_path
 
 
 def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"recipes.mini_sd_autoencoder --side 8"):
+    with pytest.raises(FileNotFoundError, match=r"recipes.mini_sd_autoencoder`"):
         mini_sd.main()
     mini_sd_autoencoder.main()
-    run = tiny / "runs" / "mini_sd_autoencoder-8"
+    run = tiny / "runs" / "mini_sd_autoencoder"
     assert Image.open(run / "epoch-002.png").width > 500
     scores = json.loads((run / "scores.json").read_text())
     assert scores.keys() == {"1", "2"} and scores["2"]["psnr"] > 3
@@ -76,11 +76,27 @@ def test_a_run_goes_on_with_the_last_epoch_that_was_finished():
     assert [epoch for epoch, _ in epochs.each_epoch(train, 3)] == [3]
 
 
-def test_the_sheet_shows_every_class(tiny, monkeypatch):
-    seen = []
-    monkeypatch.setattr(mini_sd, "draw", lambda pipe, prompts: seen.extend(prompts))
-    monkeypatch.setattr(mini_sd, "save_sheet", lambda *_: None)
-    mini_sd.sheet(None, tiny / "sheet.png")
-    assert len(set(seen)) == 16
-    words = {word for prompt in seen for word in prompt.split()}
-    assert words == set(mini_sd.mini_sd.vocabulary(mini_sd.tokenizer(16)))
+def test_the_sheet_asks_for_every_class():
+    prompts = mini_sd.prompts()
+    assert len(set(prompts)) == 16
+    words = {word for prompt in prompts for word in prompt.split()}
+    known = mini_sd.mini_sd.vocabulary(mini_sd.tokenizer())
+    assert words | {"pencil", "sketch"} == set(known)
+
+
+def test_every_picture_has_its_caption():
+    images, captions = mini_sd.pictures(3, 2, 3)
+    assert len(images) == len(captions) == 2 * (2 + 3)
+    assert torch.equal(images[:2].flip(3), images[2:4]) and captions[:2] == captions[2:4]
+    before, after = captions[4], captions[7]  # a scene and its mirror image, both "left of"
+    assert before.split(" on ")[1] == after.split(" on ")[1]
+    first, second = before.split(" on ")[0].split(" left of ")
+    assert after.startswith(f"{second} left of {first}")
+    assert " right of " in captions[5]
+
+
+def test_the_autoencoder_sees_sketches_too():
+    images = mini_sd_autoencoder.load(4, sketches=2, seed=3)
+    assert len(images) == 2 * 4 + 2
+    colourful = (images.float().std(1).mean((1, 2)) > 1).tolist()
+    assert colourful == [True] * 8 + [False] * 2

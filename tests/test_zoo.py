@@ -168,7 +168,8 @@ def test_folder_from_the_hub_at_its_revision(name, tmp_path, monkeypatch):
     else:
         assert zoo.folder(name) == tmp_path
     repository = entry.location.partition(":")[0]
-    assert stub.call == (repository, entry.revision, ["*.json", "model.safetensors"])
+    wanted = ["*.json", "*.txt", "model.safetensors", "config.json"]
+    assert stub.call == (repository, entry.revision, wanted)
 
 
 def test_folder_from_the_hub_compares_a_known_hash(tmp_path, monkeypatch):
@@ -197,8 +198,12 @@ def test_no_network_and_no_hub_folder(hub):
     with pytest.raises(FileNotFoundError) as error:
         zoo.folder("dinov2_large")
     text, entry = one_sentence(error), zoo.find("dinov2_large")
-    command = "hf download facebook/dinov2-large --include '*.json' --include 'model.safetensors'"
-    assert f"`{command} --revision {entry.revision}`" in text and "laptop profile" in text
+    assert "`hf download facebook/dinov2-large --include '*.json' " in text
+    assert (
+        f"--include 'model.safetensors' --include 'config.json' --revision {entry.revision}`"
+        in text
+    )
+    assert "laptop profile" in text
 
 
 def test_a_file_for_timm_has_no_folder():
@@ -228,6 +233,56 @@ def test_shipped_entry(shipped):
     assert zoo.folder("mini-thing") == shipped.parent
     with pytest.raises(ValueError, match=f"{LITE} has no folder of its own; .*mini-thing"):
         zoo.folder(LITE)
+
+
+@pytest.fixture
+def pipeline(shipped, monkeypatch):
+    """An entry for a shipped folder with two files of weights, and the second of them."""
+    index, unet = shipped.with_name("index.json"), shipped.parent / "unet" / "weights.safetensors"
+    index.write_text("{}")
+    unet.parent.mkdir()
+    save_file({"weight": torch.arange(4.0)}, unet)
+
+    def known(file):
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    entry = zoo.Checkpoint(
+        name="mini-pipeline",
+        kind="shipped",
+        location="mini-thing:index.json",
+        sha256=known(index),
+        parts={shipped.name: known(shipped), "unet/weights.safetensors": known(unet)},
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, entry.name, entry)
+    return unet
+
+
+def test_every_part_of_a_folder_is_verified(pipeline):
+    assert zoo.folder("mini-pipeline") == pipeline.parent.parent
+    pipeline.write_bytes(pipeline.read_bytes()[:-1])
+    with pytest.raises(ValueError) as error:
+        zoo.folder("mini-pipeline")
+    assert f"in {pipeline.name} are damaged" in one_sentence(error)
+    pipeline.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        zoo.folder("mini-pipeline")
+    assert str(pipeline) in one_sentence(error)
+
+
+def test_parts_lie_beside_the_file(tmp_path, monkeypatch):
+    (tmp_path / "unet").mkdir()
+    stub = Hub(tmp_path, "unet/model.safetensors", "unet/config.json")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", stub)
+    entry = zoo.Checkpoint(
+        name="inner",
+        kind="hub",
+        location="someone/whole:unet/model.safetensors",
+        parts={"config.json": ""},
+        revision="0" * 40,
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, "inner", entry)
+    assert zoo.folder("inner") == tmp_path / "unet"
+    assert stub.call[2][2:] == ["unet/model.safetensors", "unet/config.json"]
 
 
 def test_damaged_shipped_file(shipped):

@@ -2,19 +2,15 @@
 
 ``python -m modarch_utils.recipes.mini_sd`` takes the autoencoder that
 :mod:`modarch_utils.recipes.mini_sd_autoencoder` left in ``runs/``, trains U-Net and text model on
-one thread, goes on where it was stopped, and ends by writing the whole pipeline to
+two threads, goes on where it was stopped, and ends by writing the whole pipeline to
 ``weights/mini-sd`` and the course of the training to ``records/mini_sd.json``; called again, it
-writes both again without training. With another ``--epochs`` than the recipe's it is a trial,
-which ends in ``runs/`` instead and leaves no record. Some epochs write a picture of what the model
-draws. ``--side 16`` trains on larger latents.
+writes both again without training. Some epochs write a picture of what the model draws.
 """
 
-import argparse
 import copy
 import hashlib
 import itertools
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,17 +18,12 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
 from modarch_utils import records, zoo
-from modarch_utils.data import cache, scenes
+from modarch_utils.data import cache, pairs, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
-from modarch_utils.recipes.epochs import SCORES, each_epoch, keep
-from modarch_utils.recipes.mini_sd_autoencoder import (
-    DATA,
-    SIZES,
-    load,
-    run_folder,
-    save_sheet,
-)
+from modarch_utils.recipes.epochs import each_epoch, keep
+from modarch_utils.recipes.mini_sd_autoencoder import RUN as AUTOENCODER
+from modarch_utils.recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
@@ -46,8 +37,25 @@ from modarch_utils.training.self_distillation import plain_attention
 
 NAME = "mini-sd"
 
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The scenes: stream 0 to train on, stream 1 held out."""
+
+    singles: int = 6_000
+    """With one object, in the close framing."""
+    pairs: int = 10_000
+    held_out: int = 500
+    """Of each."""
+
+
+DATA = DataSettings()
+
+STYLES = ("pencil", "sketch", "of")
+"""Words of no caption: a tokenizer cannot learn them later, a style's LoRA can."""
+
 CONFIG = TrainConfig(
-    epochs=50,
+    epochs=16,
     batch_size=48,
     lr=6e-4,
     weight_decay=0.01,
@@ -61,57 +69,63 @@ CONFIG = TrainConfig(
 
 CAPTION_DROPOUT = 0.1
 
-SHEET_EVERY = 5
-"""Epochs between two pictures."""
 SHEET_STEPS = 25
 SHEET_GUIDANCE = 3.0
 
 
-def captions() -> list[str]:
-    """All sentences that describe a scene."""
-    return [scenes.caption(*names) for names in itertools.product(*scenes.CLASSES.values())]
+RUN = Path("runs/mini_sd")
 
 
-def tokenizer(tokens: int) -> mini_sd.CLIPTokenizer:
-    """Knows the words of all captions."""
-    return mini_sd.tokenizer({word for each in captions() for word in each.split()}, tokens)
+def tokenizer() -> mini_sd.CLIPTokenizer:
+    """Knows the words of all captions and of the styles."""
+    one = [scenes.caption(*names) for names in itertools.product(*scenes.CLASSES.values())]
+    (shape, *_), (colour, *_), (ground, *_) = scenes.CLASSES.values()
+    two = [pairs.caption((colour, shape), side, (colour, shape), ground) for side in pairs.SIDES]
+    return mini_sd.tokenizer({*STYLES, *" ".join(one + two).split()}, SIZE.tokens)
 
 
-def trained_autoencoder(side: int) -> AutoencoderKL:
+def trained_autoencoder() -> AutoencoderKL:
     """The one in ``runs/``, frozen.
 
     Raises FileNotFoundError when there is none.
     """
-    folder = run_folder(side, "mini_sd_autoencoder") / "vae"
+    folder = AUTOENCODER / "vae"
     if not folder.is_dir():
         raise FileNotFoundError(
             f"There is no autoencoder in {folder}; "
-            f"`python -m modarch_utils.recipes.mini_sd_autoencoder --side {side}` trains it."
+            f"`python -m modarch_utils.recipes.mini_sd_autoencoder` trains it."
         )
     return AutoencoderKL.from_pretrained(folder).eval().requires_grad_(False)
 
 
-def latents(vae: AutoencoderKL, images: Tensor, file: Path) -> Tensor:
-    """Scaled means (N, C, h, w) of images' latents, kept in ``file``."""
+def encode_images(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Scaled means (N, C, h, w) of the latents of images (N, 3, H, W)."""
+    return ae.encode(vae, images).mean * vae.config.scaling_factor
+
+
+def pictures(seed: int, singles: int, two: int) -> tuple[Tensor, list[str]]:
+    """Images and captions of scenes with one object and with two, and of their mirror images."""
+    one = scenes.load(singles, SIZE.image_size, seed=seed, framing="close")
+    images, captions = [one.images, one.images.flip(3)], 2 * one.captions
+    both = pairs.load(two, SIZE.image_size, seed=seed)
+    for each in (both, both.mirrored()):
+        images.append(each.images)
+        told = [each.captions(side) for side in pairs.SIDES]
+        captions += [told[i % 2][i] for i in range(two)]  # from either side in turn
+    return torch.cat(images), captions
+
+
+def training_set(vae: AutoencoderKL) -> tuple[Tensor, list[str]]:
+    """Scaled latents (N, C, h, w) of :func:`pictures` of stream 0, kept in ``runs/``; captions."""
+    images, captions = pictures(0, DATA.singles, DATA.pairs)
+    weights = b"".join(value.numpy().tobytes() for value in vae.state_dict().values())
+    version = hashlib.sha256(weights + pairs.version().encode()).hexdigest()[:10]
+    file = RUN / f"latents-{len(images)}-{version}.safetensors"
     stored = cache.read(file)
     if stored is None:
-        stored = {"mean": ae.encode(vae, images).mean * vae.config.scaling_factor}
+        stored = {"latents": encode_images(vae, images)}
         cache.write(file, stored)
-    return stored["mean"]
-
-
-def latent_set(vae: AutoencoderKL, stream: int, side: int, mirrored: bool) -> tuple[Tensor, list]:
-    """Latents and captions of a stream's scenes, and of their mirror images, which the captions
-    describe as well."""
-    data = load(stream)
-    weights = b"".join(value.numpy().tobytes() for value in vae.state_dict().values())
-    version = hashlib.sha256(weights).hexdigest()[:10]
-    parts = []
-    for flipped in (False, True)[: 1 + mirrored]:
-        images = data.images.flip(3) if flipped else data.images
-        name = f"latents-seed{stream}{'-mirrored' * flipped}-{scenes.version()}-{version}"
-        parts.append(latents(vae, images, run_folder(side, "mini_sd") / f"{name}.safetensors"))
-    return torch.cat(parts), data.captions * len(parts)
+    return stored["latents"], captions
 
 
 def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0) -> Tensor:
@@ -127,20 +141,31 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0) -> Te
     return images * 2 - 1
 
 
-def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
-    """Draw 16 captions in which each shape and each colour stands twice, each ground four times."""
+def prompts() -> list[str]:
+    """Eight captions with one object and eight with two, all shapes and colours among them."""
     shapes, colours, grounds = scenes.CLASSES.values()
-    some = [
-        scenes.caption(shapes[i % 8], colours[(i + 3 * (i // 8)) % 8], grounds[(i + i // 8) % 4])
-        for i in range(16)
+
+    def thing(i: int) -> tuple[str, str]:
+        return colours[(3 * i) % 8], shapes[i % 8]
+
+    one = [scenes.caption(*thing(i)[::-1], grounds[i % 4]) for i in range(8)]
+    two = [
+        pairs.caption(thing(i), pairs.SIDES[i % 2], thing(3 * i + 5), grounds[i // 2])
+        for i in range(8)
     ]
-    save_sheet(draw(pipe, some), file, [short(text) for text in some])
+    return one + two
+
+
+def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
+    """Draw :func:`prompts`."""
+    save_sheet(draw(pipe, prompts()), file, [short(text) for text in prompts()])
 
 
 def short(caption: str) -> str:
-    """A caption in two lines, to stand over a small picture."""
-    head, _, tail = caption.partition(" on ")
-    return f"{head}\non {tail}"
+    """A caption in lines that fit over a small picture."""
+    for cut in (" left of", " right of", " on "):
+        caption = caption.replace(cut, f"\n{cut.strip()} ")
+    return caption.replace("  ", " ")
 
 
 def assembled(
@@ -158,21 +183,16 @@ def assembled(
 
 def main() -> None:
     """Train what is missing of the run; print each epoch; write pipeline, card and record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, choices=SIZES, default=8, help="of the latents")
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs, help="length of the schedule")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    side, size, run = options.side, SIZES[options.side], run_folder(options.side, "mini_sd")
-    config = replace(CONFIG, epochs=options.epochs)
-    vae, words = trained_autoencoder(side), tokenizer(size.tokens)
-    train, train_captions = latent_set(vae, 0, side, mirrored=True)
-    held_out, asked = latent_set(vae, 1, side, mirrored=False)
-    ids, asked_ids = (mini_sd.token_ids(words, each) for each in (train_captions, asked))
+    torch.set_num_threads(THREADS)
+    vae, words = trained_autoencoder(), tokenizer()
+    train, captions = training_set(vae)
+    images, asked = pictures(1, DATA.held_out, DATA.held_out)
+    held_out = encode_images(vae, images)
+    ids, asked_ids = (mini_sd.token_ids(words, each) for each in (captions, asked))
 
-    torch.manual_seed(config.seed)
+    torch.manual_seed(CONFIG.seed)
     empty = mini_sd.token_ids(words, [""])[0]
-    model = LatentDiffusion(mini_sd.unet(size), mini_sd.text_model(words, size), empty)
+    model = LatentDiffusion(mini_sd.unet(SIZE), mini_sd.text_model(words, SIZE), empty)
 
     def until(epoch: int) -> History:
         with plain_attention("cpu"):
@@ -180,39 +200,33 @@ def main() -> None:
                 model,
                 train,
                 ids,
-                config,
+                CONFIG,
                 CAPTION_DROPOUT,
-                out=run,
+                out=RUN,
                 stop_after=epoch,
                 progress=False,
             )
 
-    for epoch, history in each_epoch(until, config.epochs):
+    for epoch, history in each_epoch(until, CONFIG.epochs):
         pipe = assembled(vae, words, model, history.ema_weights)
         average = LatentDiffusion(pipe.unet, pipe.text_encoder, empty)
         values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
         values["held_out"] = held_out_loss(average, held_out, asked_ids)
         # What the captions are worth: nothing, as long as the model does not listen.
         values["untold"] = held_out_loss(average, held_out, empty.expand(len(held_out), -1))
-        keep(run, epoch, values)
-        if epoch % SHEET_EVERY == 0 or epoch == config.epochs:
-            sheet(pipe, run / f"epoch-{epoch:03d}.png")
-    whole = config.epochs == CONFIG.epochs
-    folder = (zoo.WEIGHTS if whole else run) / NAME
+        kept = keep(RUN, epoch, values)
+        sheet(pipe, RUN / f"epoch-{epoch:03d}.png")
+    folder = zoo.WEIGHTS / NAME
     files = mini_sd.save(pipe, folder)
-    (folder / "README.md").write_text(card(pipe, files, config, sum(history.seconds) / 60))
+    (folder / "README.md").write_text(card(pipe, files, sum(history.seconds) / 60))
     print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
-    if whole:
-        settings = {"side": side, "scenes": scenes.version(), "size": asdict(size)}
-        settings |= {"data": asdict(DATA), "training": asdict(config)}
-        kept = json.loads((run / SCORES).read_text())
-        rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
-        print(records.save("mini_sd", settings=settings, results=rows))
+    settings = {"scenes": pairs.version(), "size": asdict(SIZE)}
+    settings |= {"data": asdict(DATA), "training": asdict(CONFIG)}
+    rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
+    print(records.save("mini_sd", settings=settings, results=rows))
 
 
-def card(
-    pipe: StableDiffusionPipeline, files: list[Path], config: TrainConfig, minutes: float
-) -> str:
+def card(pipe: StableDiffusionPipeline, files: list[Path], minutes: float) -> str:
     """A model card, without the measured quality."""
     parts = [("vae", "autoencoder"), ("unet", "U-Net"), ("text_encoder", "text model")]
     counts = ", ".join(f"{name} {count_params(getattr(pipe, part)):,}" for part, name in parts)
@@ -238,13 +252,13 @@ image = pipe("a red torus on a checkerboard floor", guidance_scale=3.0).images[0
 
 | | |
 |---|---|
-| Data | {DATA.images:,} scenes and their mirror images, framing `{DATA.framing}`, \
-stream 0, with captions |
+| Data | {DATA.singles:,} scenes with one object, {DATA.pairs:,} with two, and their mirror \
+images, with captions |
 | Recipe | `python -m modarch_utils.recipes.mini_sd_autoencoder`, then \
 `python -m modarch_utils.recipes.mini_sd` |
-| Seed | {config.seed} |
-| Length | {config.epochs} epochs of U-Net and text model, {minutes:.0f} minutes by the clock \
-on one thread |
+| Seed | {CONFIG.seed} |
+| Length | {CONFIG.epochs} epochs of U-Net and text model, {minutes:.0f} minutes by the clock \
+on two threads |
 | Weights | autoencoder and U-Net stored in float16, text model in float32 |
 {hashes}
 
@@ -252,8 +266,8 @@ It knows these words and no other: {vocabulary}.
 
 ## What it is not
 
-It is no small copy of Stable Diffusion: it has seen rendered scenes with one object each and no \
-photograph. It has no safety checker, as it can draw nothing but such scenes.
+It is no small copy of Stable Diffusion: it has seen rendered scenes with one object or two and \
+no photograph. It has no safety checker, as it can draw nothing but such scenes.
 """
 
 

@@ -1,14 +1,12 @@
 """Train the autoencoder of ``mini-sd`` on scenes (chapter 05_latent_consistency).
 
-``python -m modarch_utils.recipes.mini_sd_autoencoder`` trains on one thread, goes on where it was
-stopped, and ends with the autoencoder in ``runs/mini_sd_autoencoder-8/vae``, where
-:mod:`modarch_utils.recipes.mini_sd` looks for it. Each epoch prints what is left of scenes that it
-was not trained on, and some epochs write a picture of them, originals over reconstructions, beside
-it. ``--side 16`` trains one with larger latents.
+``python -m modarch_utils.recipes.mini_sd_autoencoder`` trains on two threads, goes on where it was
+stopped, and ends with the autoencoder in ``runs/mini_sd_autoencoder/vae``, where
+:mod:`modarch_utils.recipes.mini_sd` looks for it. Each epoch prints what is left of pictures that
+it was not trained on, and writes some of them, originals over reconstructions, beside it.
 """
 
-import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +15,8 @@ from torch import Tensor
 
 from modarch_utils import plots, zoo
 from modarch_utils.data import scenes
+from modarch_utils.data.factors import FRAMINGS
+from modarch_utils.data.sketch import pencil
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 from modarch_utils.recipes.epochs import each_epoch, keep
@@ -28,27 +28,22 @@ from modarch_utils.training.history import History
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The scenes: stream 0 to train on, stream 1 held out."""
+    """The pictures: of stream 0 to train on, of stream 1 held out."""
 
-    framing: str = "close"
-    images: int = 16_000
-    held_out: int = 1_000
+    scenes: int = 6_000
+    """Of each framing."""
+    sketches: int = 4_000
+    """So many of these scenes are shown once more, drawn with a pencil: a decoder that has never
+    seen a style cannot be taught it later by training the U-Net."""
+    held_out: int = 300
 
 
 DATA = DataSettings()
 
-SIZES = {
-    8: MiniSDConfig(),
-    # Text is looked at on the second level, 8x8, and in the middle: in a pilot attention among
-    # 256 positions more than doubled the time of a step.
-    16: MiniSDConfig(
-        vae_channels=(16, 32, 64), unet_channels=(64, 96, 96), attention=(False, True, False)
-    ),
-}
-"""By the side of the latents."""
+SIZE = MiniSDConfig()
 
 CONFIG = TrainConfig(
-    epochs=20,
+    epochs=8,
     batch_size=16,
     lr=1e-3,
     weight_decay=0.01,
@@ -64,19 +59,16 @@ OBJECTIVE = ae.AutoencoderObjective()
 STAGES = (0, 1, 2)
 """Maps of EfficientNet-Lite0 in which pictures are compared: sides 32, 16 and 8."""
 
-SHEET_EVERY = 2
-"""Epochs between two pictures."""
+RUN = Path("runs/mini_sd_autoencoder")
+
+THREADS = 2
 
 
-def run_folder(side: int, name: str = "mini_sd_autoencoder") -> Path:
-    """Where a run with latents of this side is kept."""
-    return Path("runs") / f"{name}-{side}"
-
-
-def load(stream: int, image_size: int = 64) -> scenes.Scenes:
-    """Stream 0 or 1."""
-    n = (DATA.images, DATA.held_out)[stream]
-    return scenes.load(n, image_size, seed=stream, framing=DATA.framing)
+def load(n: int, sketches: int, seed: int) -> Tensor:
+    """``n`` scenes of each framing, and ``sketches`` of them again: (N, 3, S, S) uint8."""
+    sets = (scenes.load(n, SIZE.image_size, seed=seed, framing=each) for each in FRAMINGS)
+    images = torch.cat([each.images for each in sets])
+    return torch.cat((images, pencil(images[:: len(images) // sketches][:sketches])))
 
 
 def perception() -> ae.Features:
@@ -124,38 +116,26 @@ def sheet(vae: AutoencoderKL, held_out: Tensor, file: Path, n: int = 16) -> None
 
 def main() -> None:
     """Train what is missing of the run, measure its scaling factor, save the autoencoder."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, choices=SIZES, default=8, help="of the latents")
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs, help="length of the schedule")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    size, folder = SIZES[options.side], run_folder(options.side)
-    config = replace(CONFIG, epochs=options.epochs)
-    train, held_out = (load(stream, size.image_size).images for stream in (0, 1))
+    torch.set_num_threads(THREADS)
+    train = load(DATA.scenes, DATA.sketches, seed=0)
+    held_out = load(DATA.held_out, DATA.held_out, seed=1)
+    some = held_out[:: len(held_out) // 16]
     features = perception()
 
     def until(epoch: int) -> History:
         return ae.train_autoencoder(
-            vae,
-            train,
-            config,
-            OBJECTIVE,
-            features,
-            out=folder,
-            stop_after=epoch,
-            progress=False,
+            vae, train, CONFIG, OBJECTIVE, features, out=RUN, stop_after=epoch, progress=False
         )
 
-    torch.manual_seed(config.seed)
-    vae = mini_sd.autoencoder(size)
-    for epoch, history in each_epoch(until, config.epochs):
+    torch.manual_seed(CONFIG.seed)
+    vae = mini_sd.autoencoder(SIZE)
+    for epoch, history in each_epoch(until, CONFIG.epochs):
         values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        keep(folder, epoch, values | scores(vae, held_out))
-        if epoch % SHEET_EVERY == 0 or epoch == config.epochs:
-            sheet(vae, held_out, folder / f"epoch-{epoch:03d}.png")
+        keep(RUN, epoch, values | scores(vae, held_out))
+        sheet(vae, some, RUN / f"epoch-{epoch:03d}.png")
     factor = ae.set_scaling(vae, ae.encode(vae, train))
-    vae.save_pretrained(folder / "vae")
-    print(folder / "vae", f"scaling factor {factor:.4f}")
+    vae.save_pretrained(RUN / "vae")
+    print(RUN / "vae", f"scaling factor {factor:.4f}")
 
 
 if __name__ == "__main__":

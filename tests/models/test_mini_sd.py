@@ -14,6 +14,7 @@ from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 
 CAPTIONS = [scenes.caption(*classes) for classes in itertools.product(*scenes.CLASSES.values())]
+LENGTH = MiniSDConfig.tokens
 WORDS = {word for caption in CAPTIONS for word in caption.split()}
 TINY = MiniSDConfig(
     image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
@@ -45,12 +46,12 @@ def either(request, tokenizer, saved):
 def test_each_word_of_each_caption_is_one_token(either):
     assert len(CAPTIONS) == 256
     ids = mini_sd.token_ids(either, CAPTIONS)
-    assert ids.shape == (256, 16)
+    assert ids.shape == (256, LENGTH)
     for caption, row in zip(CAPTIONS, ids, strict=True):
         words = [word + "</w>" for word in caption.split()]
         start, *middle = either.convert_ids_to_tokens(row)
         assert start == mini_sd.START
-        assert middle == words + [mini_sd.END] * (15 - len(words))
+        assert middle == words + [mini_sd.END] * (LENGTH - 1 - len(words))
         assert either.decode(row, skip_special_tokens=True) == caption
     assert len(ids.unique(dim=0)) == 256
 
@@ -62,11 +63,11 @@ def test_capitals_and_spaces_do_not_matter(either):
 def test_strange_prompts_do_not_break(either):
     ids = mini_sd.token_ids(either, ["", "日本 7!", "a dog on grass", "red " * 40])
     names = [either.convert_ids_to_tokens(row) for row in ids]
-    assert names[0] == [mini_sd.START] + [mini_sd.END] * 15
+    assert names[0] == [mini_sd.START] + [mini_sd.END] * (LENGTH - 1)
     assert set(names[1][1:9]) == {mini_sd.UNKNOWN}
     assert names[2][1] == "a</w>" and {"dog</w>", "dog"}.isdisjoint(names[2])
-    assert names[2][-16:].count("grass</w>") == 1
-    assert names[3] == [mini_sd.START] + ["red</w>"] * 14 + [mini_sd.END]
+    assert names[2].count("grass</w>") == 1
+    assert names[3] == [mini_sd.START] + ["red</w>"] * (LENGTH - 2) + [mini_sd.END]
 
 
 def test_unknown_words_tell_the_text_model_nothing(tokenizer):
@@ -176,8 +177,8 @@ def test_the_scheduler_is_stable_diffusions():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": 36}, "cannot be halved so often"),
-        ({"unet_channels": (32,) * 5}, "cannot be halved 4 times"),
+        ({"image_size": 38}, "cannot be halved so often"),
+        ({"unet_channels": (32,) * 6, "attention": (True,) * 6}, "cannot be halved 5 times"),
         ({"attention": (True,)}, "one answer for each level"),
         ({"text_dim": 48}, "text_dim must be multiples"),
         ({"unet_channels": (40, 64)}, "unet_channels must be multiples"),
