@@ -62,15 +62,58 @@ def show(figure: Figure, *, alt: str, caption: str) -> None:
     Raises:
         ValueError: ``alt`` or ``caption`` is empty.
     """
-    from IPython.display import display
-
-    if not alt.strip() or not caption.strip():
-        raise ValueError("A figure needs alternative text and a caption; give both to show().")
+    _check(alt, caption)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
+    _display(_with_palette(buffer), alt, caption)
+
+
+def show_animation(
+    frames: Sequence[torch.Tensor], *, seconds: float, alt: str, caption: str, zoom: int = 1
+) -> None:
+    """Display pictures one after the other, again and again, as an animated PNG.
+
+    Args:
+        frames: ``(3, H, W)`` each, uint8 or floats in [0, 1].
+        seconds: how long each of them is seen; the last one three times as long.
+        alt: what a reader who cannot see it needs to know.
+        caption: one or two sentences that make sense without the text around them.
+        zoom: screen pixels along the side of a pixel.
+
+    Raises:
+        ValueError: no frames, or ``alt`` or ``caption`` is empty.
+    """
+    _check(alt, caption)
+    if not len(frames):
+        raise ValueError("An animation needs at least one frame.")
+    arrays = (to_image(frame) for frame in frames)
+    arrays = [a if a.dtype == np.uint8 else (255 * a).round().astype(np.uint8) for a in arrays]
+    arrays = [a.repeat(zoom, axis=0).repeat(zoom, axis=1) for a in arrays]
+    # One palette for all of them, as a PNG has only one.
+    palette = Image.fromarray(np.concatenate(arrays)).quantize(256, dither=Image.Dither.NONE)
+    pictures = [
+        Image.fromarray(a).quantize(palette=palette, dither=Image.Dither.NONE) for a in arrays
+    ]
+    lengths = [round(1000 * seconds)] * len(pictures)
+    lengths[-1] *= 3
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer, "png", save_all=True, append_images=pictures[1:], duration=lengths, optimize=True
+    )
+    _display(buffer.getvalue(), alt, caption)
+
+
+def _check(alt: str, caption: str) -> None:
+    if not alt.strip() or not caption.strip():
+        raise ValueError("A figure needs alternative text and a caption; give both.")
+
+
+def _display(png: bytes, alt: str, caption: str) -> None:
+    from IPython.display import display
+
     display(
-        {"image/png": _with_palette(buffer), "text/plain": f"Figure: {caption}"},
+        {"image/png": png, "text/plain": f"Figure: {caption}"},
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )

@@ -57,6 +57,31 @@ def test_the_shown_picture_is_the_figure_in_fewer_bytes(displayed):
     assert abs(kept - drawn).mean() < 3  # of 255
 
 
+def test_an_animation_shows_its_frames_in_order(displayed):
+    colours = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+    frames = [colour[:, None, None].expand(3, 4, 5) for colour in colours]
+    plots.show_animation(frames, seconds=0.2, alt="Red, green, blue.", caption="Lights.", zoom=2)
+    (picture, metadata), (caption, _) = displayed
+    assert metadata == {"image/png": {"alt": "Red, green, blue."}}
+    assert caption["text/markdown"] == "*Lights.*"
+    film = Image.open(io.BytesIO(picture["image/png"]))
+    assert film.n_frames == 3 and film.size == (10, 8)
+    lengths = []
+    for i, colour in enumerate(colours):
+        film.seek(i)
+        lengths.append(film.info["duration"])
+        shown = torch.from_numpy(np.array(film.convert("RGB"))).float() / 255
+        assert (shown - colour).abs().max() < 0.02
+    assert lengths == [200, 200, 600]
+
+
+def test_an_animation_without_frames(displayed):
+    with pytest.raises(ValueError, match="at least one frame"):
+        plots.show_animation([], seconds=0.2, alt="Nothing.", caption="Nothing.")
+    with pytest.raises(ValueError, match="alternative text"):
+        plots.show_animation([torch.zeros(3, 2, 2)], seconds=0.2, alt="", caption="Dark.")
+
+
 @pytest.mark.parametrize(("alt", "caption"), [("", "It rises."), ("A line.", " "), (" \n", "")])
 def test_show_demands_words(displayed, alt, caption):
     with pytest.raises(ValueError, match="alternative text and a caption"):
