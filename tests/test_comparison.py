@@ -92,7 +92,7 @@ def test_an_accuracy_is_right_with_its_data_or_is_a_fault(faults):
         )
         mended = {k: v if isinstance(v, str) else v[1] for k, v in mended.items()}
         top1 = re.match(r"[\d.]+", mended["top1"]).group()
-        data = mended["data"].partition(",")[0]
+        data = mended["data"].partition(" + ")[0]
         labels = data if data.startswith("IN-") else "IN-1k"
         assert (row.network, top1, labels) in quoted, row.network
         named = {(row.network, c) for c in ("top1", "data", "method")}
@@ -125,8 +125,8 @@ def test_results_are_figures_of_papers_with_sources():
 
 def test_table_strikes_out_and_escapes():
     page = comparison.table(("a", "b"), [("<x>", ("1 < 2", "3"))], "T & t")
-    assert "<td>&lt;x&gt;</td>" in page and "<caption><strong>T &amp; t" in page
-    assert ">1 &lt; 2</del> <strong>3</strong></td>" in page
+    assert ">&lt;x&gt;</td>" in page and "<caption><strong>T &amp; t" in page
+    assert ">1 &lt; 2</del> <strong" in page and ">3</strong></td>" in page
     assert "caption" not in comparison.table(("a",), [("1",)])
 
 
@@ -160,20 +160,32 @@ def test_turns_alternate_and_warm_up_is_not_counted(monkeypatch):
     calls = []
     times = iter([9.0, 9.0, 1.0, 2.0, 4.0, 3.0])
 
-    def latency(step, *, warmup, repeats):
-        assert (warmup, repeats) == (0, 1)
+    def seconds(step, clock):
         step()
-        once = next(times)
-        return comparison.Latency(once, once, once)
+        return next(times)
 
-    monkeypatch.setattr(comparison.measure, "latency", latency)
+    monkeypatch.setattr(comparison.measure, "_seconds", seconds)
     steps = {name: lambda name=name: calls.append(name) for name in "ab"}
     taken = comparison.take_turns(steps, warmup=1, rounds=2)
     assert "".join(calls) == "ba" + "ab" + "ba"
+    # Round 0: a 1, b 2. Round 1 begins with b: b 4, a 3.
     assert (taken["a"].median, taken["b"].median) == (2.0, 3.0)
     assert (taken["a"].q1, taken["a"].q3) == (1.5, 2.5)
     with pytest.raises(ValueError, match="at least 1, not 0"):
         comparison.take_turns(steps, rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("threads", "accelerator", "clock"),
+    [(1, False, "process_time"), (2, False, "perf_counter"), (1, True, "perf_counter")],
+)
+def test_turns_on_one_thread_are_timed_by_the_processor(monkeypatch, threads, accelerator, clock):
+    used = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    monkeypatch.setattr(comparison.measure, "_seconds", lambda step, c: used.append(c) or 1.0)
+    comparison.take_turns({"a": lambda: None}, warmup=0, rounds=1)
+    assert [c.__name__ for c in used] == [clock]
 
 
 def test_labels_are_apart_in_order_and_near():

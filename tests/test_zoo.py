@@ -315,6 +315,8 @@ def test_profiles_name_checkpoints_of_the_zoo():
         assert each.classifier in zoo.CHECKPOINTS
         assert each.efficientnet in zoo.CHECKPOINTS
         assert {each.dino, each.dino_patches, each.dino_large} <= zoo.CHECKPOINTS.keys()
+        assert {each.text_to_image, each.lcm_lora} <= zoo.CHECKPOINTS.keys()
+        assert each.lcm is None or each.lcm in zoo.CHECKPOINTS
     assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].efficientnet).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].dino).kind == "shipped"

@@ -110,7 +110,7 @@ from modarch_utils import zoo
 from modarch_utils.models import reader
 from modarch_utils.training import reading
 
-judge = reader.load(zoo.WEIGHTS / "{NAME}")
+judge = reader.load(zoo.folder("{NAME}"))
 reading.score(judge, images, prompts)  # images (N, 3, {side}, {side}) in [0, 1]
 ```
 

@@ -2,7 +2,7 @@
 
 ``python -m modarch_utils.recipes.mini_sd`` takes the autoencoder that
 :mod:`modarch_utils.recipes.mini_sd_autoencoder` left in ``runs/``, trains U-Net and text model on
-two threads, goes on where it was stopped, and ends by writing the whole pipeline to
+one thread, goes on where it was stopped, and ends by writing the whole pipeline to
 ``weights/mini-sd`` and the course of the training to ``records/mini_sd.json``; called again, it
 writes both again without training. Some epochs write a picture of what the model draws.
 """
@@ -23,7 +23,7 @@ from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
 from modarch_utils.recipes.epochs import each_epoch, keep
 from modarch_utils.recipes.mini_sd_autoencoder import RUN as AUTOENCODER
-from modarch_utils.recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
+from modarch_utils.recipes.mini_sd_autoencoder import SIZE, save_sheet
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
@@ -55,8 +55,8 @@ STYLES = ("pencil", "sketch", "of")
 """Words of no caption: a tokenizer cannot learn them later, a style's LoRA can."""
 
 CONFIG = TrainConfig(
-    epochs=16,
-    batch_size=48,
+    epochs=9,
+    batch_size=32,
     lr=6e-4,
     weight_decay=0.01,
     warmup_epochs=1.0,
@@ -183,7 +183,7 @@ def assembled(
 
 def main() -> None:
     """Train what is missing of the run; print each epoch; write pipeline, card and record."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     vae, words = trained_autoencoder(), tokenizer()
     train, captions = training_set(vae)
     images, asked = pictures(1, DATA.held_out, DATA.held_out)
@@ -218,23 +218,23 @@ def main() -> None:
         sheet(pipe, RUN / f"epoch-{epoch:03d}.png")
     folder = zoo.WEIGHTS / NAME
     files = mini_sd.save(pipe, folder)
-    (folder / "README.md").write_text(card(pipe, files, sum(history.seconds) / 60))
+    hashes = {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
+    (folder / "README.md").write_text(card(pipe, hashes, sum(history.seconds) / 60))
     print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
-    settings = {"scenes": pairs.version(), "size": asdict(SIZE)}
+    settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(SIZE)}
     settings |= {"data": asdict(DATA), "training": asdict(CONFIG)}
     rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
     print(records.save("mini_sd", settings=settings, results=rows))
 
 
-def card(pipe: StableDiffusionPipeline, files: list[Path], minutes: float) -> str:
+def card(pipe: StableDiffusionPipeline, hashes: dict[str, str], minutes: float) -> str:
     """A model card, without the measured quality."""
     parts = [("vae", "autoencoder"), ("unet", "U-Net"), ("text_encoder", "text model")]
     counts = ", ".join(f"{name} {count_params(getattr(pipe, part)):,}" for part, name in parts)
-    hashes = "\n".join(
-        f"| `{file.relative_to(file.parents[1])}` | "
-        f"sha256 `{hashlib.sha256(file.read_bytes()).hexdigest()}` |"
-        for file in files
-    )
+    weights = "\n".join(f"| `{file}` | sha256 `{digest}` |" for file, digest in hashes.items())
     vocabulary = ", ".join(mini_sd.vocabulary(pipe.tokenizer))
     pixels = pipe.vae.config.sample_size
     return f"""# {NAME}
@@ -258,9 +258,9 @@ images, with captions |
 `python -m modarch_utils.recipes.mini_sd` |
 | Seed | {CONFIG.seed} |
 | Length | {CONFIG.epochs} epochs of U-Net and text model, {minutes:.0f} minutes by the clock \
-on two threads |
+on one thread |
 | Weights | autoencoder and U-Net stored in float16, text model in float32 |
-{hashes}
+{weights}
 
 It knows these words and no other: {vocabulary}.
 

@@ -220,8 +220,8 @@ def test_sizes_that_do_not_fit():
 
 
 def test_the_shipped_reader_reads_scenes_it_has_not_seen():
-    shipped = reader_.load(zoo.WEIGHTS / "mini-reader")
-    assert (zoo.WEIGHTS / "mini-reader" / reader_.WEIGHTS_FILE).stat().st_size < 700_000
+    shipped = reader_.load(zoo.folder("mini-reader"))
+    assert zoo.path("mini-reader").stat().st_size < 700_000
     one, two = scenes.render(100, 64, seed=23, framing="close"), pairs.render(100, 64, seed=23)
     images = torch.cat((one.images, two.images))
     prompts = one.captions + two.captions("right")

@@ -18,16 +18,35 @@
 
 # %%
 import copy
+import textwrap
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
-from diffusers import DDIMScheduler, LCMScheduler
+from diffusers import (
+    DDIMScheduler,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torchvision.utils import make_grid
 
-from modarch_utils import claims, plots
-from modarch_utils.training import consistency, points
+from modarch_utils import claims, measure, plots, profile, records, zoo
+from modarch_utils.data import pairs
+from modarch_utils.models import mini_sd, reader
+from modarch_utils.training import autoencoder, consistency, points, reading
 from modarch_utils.training.consistency import ConsistencyConfig
+from modarch_utils.training.latent_consistency import (
+    LatentDistillationConfig,
+    LatentNetwork,
+    add_lora,
+    distil,
+    encode_prompts,
+    guidance_embedding,
+)
 
 plots.use_style(dpi=90)
 config = ConsistencyConfig()
@@ -772,6 +791,545 @@ _ = ledger.add(
 # Mostly x itself: c_skip is then 250,000 / (190² + 250,000) = 0.87. The condition is exact at t = 0 for any σ<sub>d</sub>; a larger one only keeps the network
 # from doing its work at the times that follow.
 # </details>
+
+# %% [markdown]
+# ## From points to pictures
+#
+# Now the same with pictures, and with words. A picture of 64×64 pixels is 12,288 numbers instead of two, and a *latent diffusion model* {cite:p}`rombach2022ldm`
+# splits the work in three: a text model reads the prompt, an autoencoder packs pictures into small *latents* and back, and a U-Net does the diffusion there.
+# Stable Diffusion is such a model, of a billion parameters. The course has trained one of three million, `mini-sd`, on rendered scenes with one object or two. It is
+# stored in diffusers' format, so these are the lines that load the big one:
+
+# %%
+pipe = zoo.load_pipeline("mini-sd")
+for name in ("text_encoder", "unet", "vae"):
+    part = getattr(pipe, name)
+    print(f"{name:13}{type(part).__name__:21}{measure.count_params(part):10,} parameters")
+
+# %%
+PROMPTS = [
+    "a red torus on a checkerboard floor",
+    "a blue star on grass",
+    "a yellow pyramid on a wooden floor",
+    "a white cylinder on a tiled floor",
+    "a red cube left of a blue sphere on grass",
+    "a blue cube left of a red sphere on grass",
+    "an orange cone right of a purple capsule on a wooden floor",
+    "a green torus left of a yellow star on a tiled floor",
+]
+GUIDANCE = 3.0
+
+
+def draw(pipe, prompts, steps, guidance=GUIDANCE, seed=0, **options):
+    """One picture for each prompt, (N, 3, H, W) in [0, 1]; a seed stands for a starting noise."""
+    noises = [torch.Generator().manual_seed(1000 * seed + i) for i in range(len(prompts))]
+    return pipe(
+        prompts,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=noises,
+        output_type="pt",
+        **options,
+    ).images
+
+
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+fifty = draw(pipe, PROMPTS, steps=50)
+
+# %% tags=["hide-input"]
+figure = plots.image_grid(fifty, [textwrap.fill(text, 22) for text in PROMPTS], ncols=4, size=2)
+plots.show(
+    figure,
+    alt="Eight pictures by mini-sd, each under its prompt: " + "; ".join(PROMPTS) + ".",
+    caption="Drawn by mini-sd in 50 steps of DDIM. The fifth and the sixth prompt have the same words in another order.",
+)
+
+# %% [markdown]
+# It has never seen a word that is not in its captions, and it would not say so by itself. The course's vocabulary check does:
+
+# %%
+print(mini_sd.vocabulary_warning("a green dragon on grass", pipe.tokenizer))
+
+# %% [markdown]
+# ### What the U-Net sees
+#
+# Diffusion does not happen in pixels. The autoencoder turns a picture into 16×16 positions with four numbers each, and a decoder turns these back:
+
+# %%
+scene = pairs.load(64, seed=5).images[:1]
+latent = autoencoder.encode(pipe.vae, scene).mean * pipe.vae.config.scaling_factor
+back = pipe.vae.decode(latent / pipe.vae.config.scaling_factor).sample
+print(f"{scene[0].numel():,} numbers in pixels, {latent[0].numel():,} in latents")
+print("a deviation of 1, as the noise has:", 0.5 < latent.std() < 2)
+
+# %% tags=["hide-input"]
+noise = torch.randn(latent.shape, generator=rng)
+
+
+def decode(latents):
+    """Pictures (N, 3, H, W) in [0, 1] of scaled latents."""
+    with torch.no_grad():
+        return pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample / 2 + 0.5
+
+
+TIMES = (0, 250, 500, 750, 999)
+figure, axes = plt.subplots(2, 6, figsize=(9.6, 3.5))
+axes[0, 0].imshow(plots.to_image(scene[0]))
+axes[0, 0].set_title("picture", fontsize=9)
+for channel in range(4):
+    axes[0, channel + 1].imshow(latent[0, channel], cmap="gray")
+    axes[0, channel + 1].set_title(f"latent {channel}", fontsize=9)
+axes[0, 5].imshow(plots.to_image((back[0] / 2 + 0.5).detach()))
+axes[0, 5].set_title("decoded", fontsize=9)
+for axis, t in zip(axes[1], TIMES, strict=False):
+    axis.imshow(plots.to_image(decode(schedule.add_noise(latent, noise, t))[0]))
+    axis.set_title(f"t = {t}", fontsize=9)
+for axis in axes.flat:
+    axis.axis("off")
+plots.show(
+    figure,
+    alt="Above: a rendered scene, its four latent channels as small grey pictures in which the objects can be recognised, and the decoded picture, "
+    "slightly softer. Below: the decoded latents at times 0, 250, 500, 750 and 999, from the scene to patches of colour without any order.",
+    caption="Above: a scene, its latents, and what the decoder makes of them. Below: latents with more and more noise, decoded.",
+)
+
+# %% [markdown]
+# ### The same code
+#
+# The functions of the first half never asked what `x` is. With `mini-sd`'s U-Net as the network, the sampler that drew points draws pictures. It needs guidance now, the
+# teacher's step with two evaluations:
+#
+# $$ \tilde\varepsilon = (1 + \omega)\, \varepsilon(x_t, t, c) - \omega\, \varepsilon(x_t, t, \varnothing) $$
+#
+# (diffusers' `guidance_scale` is $1 + \omega$: 1 is no guidance.)
+
+# %%
+with torch.no_grad():
+    text, nothing = pipe.encode_prompt(PROMPTS, "cpu", 1, True)
+unet = LatentNetwork(pipe.unet)
+
+
+def guided_teacher(x, t, condition, omega=None):
+    """The noise, guided with mini-sd's usual scale."""
+    omega = torch.full((len(x),), GUIDANCE - 1)
+    return consistency.guided(unet(x, t, condition), unet(x, t, nothing), omega)
+
+
+start_latents = torch.randn(len(PROMPTS), *latent.shape[1:], generator=rng)
+ours = consistency.ddim(guided_teacher, start_latents, 25, config, text)[-1]
+
+ends_clean = {"timestep_spacing": "trailing", "set_alpha_to_one": True}
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **ends_clean)
+theirs = pipe(
+    PROMPTS,
+    num_inference_steps=25,
+    guidance_scale=GUIDANCE,
+    latents=start_latents,
+    output_type="latent",
+).images
+print("25 steps of ours equal diffusers' pipeline:", torch.allclose(ours, theirs, atol=1e-3))
+
+# %% [markdown]
+# ### How many steps, and with or without guidance
+#
+# Two savings are possible, fewer steps and one evaluation a step instead of two, so let us look at both. One starting noise for each prompt, the same in every column:
+
+# %%
+STEPS = (1, 2, 4, 8, 25, 50)
+few = [PROMPTS[i] for i in (0, 4, 6)]
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, set_alpha_to_one=False)
+strips = {
+    scale: torch.stack([draw(pipe, few, n, guidance=scale) for n in STEPS], dim=1)
+    for scale in (1.0, GUIDANCE)
+}
+
+# %% tags=["hide-input"]
+
+
+def strip(rows, columns, size=1.15):
+    """Pictures in rows with names, under columns with names."""
+    figure, axes = plt.subplots(
+        len(rows), len(columns), figsize=(size * len(columns) + 1.3, size * len(rows) + 0.3)
+    )
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(plots.to_image(image))
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9, loc="center")
+    return figure
+
+
+def steps_name(n):
+    """"1 step", "4 steps"."""
+    return f"{n} step{'s' * (n > 1)}"
+
+
+rows = [
+    (f"{textwrap.fill(text, 18)}\n{'with' if scale > 1 else 'without'} guidance", images[i])
+    for i, text in enumerate(few)
+    for scale, images in strips.items()
+]
+plots.show(
+    strip(rows, [steps_name(n) for n in STEPS]),
+    alt="Three prompts, each without and with guidance, drawn by DDIM in 1, 2, 4, 8, 25 and 50 steps. TODO",
+    caption="DDIM from the same noises. Rows: three prompts, each without guidance and with it.",
+)
+
+# %% [markdown]
+# ```{admonition} A trap: every object comes out yellow
+# :class: warning
+# `SOMETHING.from_config(pipe.scheduler.config)` takes over *all* settings, and `DDPMScheduler`'s and `DDIMScheduler`'s default is `clip_sample=True`. A pipeline
+# that was saved with it hands it on to every sampler you try later. Latents reach beyond [-1, 1], so clipping changes the colours, without any message.
+# ```
+
+# %%
+clipping = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=True)
+right, pipe.scheduler = pipe.scheduler, clipping
+clipped = draw(pipe, few, steps=50)
+pipe.scheduler = right
+print("clip_sample should be False here, and it is:", not pipe.scheduler.config.clip_sample)
+
+# %% tags=["hide-input"]
+columns = ["one", "two", "three"]
+plots.show(
+    strip(
+        [("clip_sample\n= False", strips[GUIDANCE][:, -1]), ("clip_sample\n= True", clipped)],
+        [textwrap.fill(text, 20) for text in few],
+        size=1.6,
+    ),
+    alt="Three prompts drawn in 50 steps without and with clipping. TODO",
+    caption="The same noises and 50 steps; below, every guess of the clean latents is clipped to [-1, 1].",
+)
+
+# %% [markdown]
+# ## Distilling `mini-sd`
+#
+# The loss is the one from the first half, word for word; `training/consistency.py` computes both. Three things are new.
+#
+# **The teacher's step is guided.** It costs two evaluations, while training. The student makes one, so it learns the guided answer and guidance becomes free. A student of
+# its own may be *told* the scale $\omega$, as an embedding like the time's; or one scale may be *baked in*.
+#
+# **The student starts from the teacher's weights.** It has to change what it answers, not what it knows about shapes and colours.
+#
+# **Not all weights need to change.** *LoRA* {cite:p}`hu2022lora` leaves each weight matrix $W$ as it is and adds a product of two thin ones,
+#
+# $$ W x + B A x, \qquad A: r \times \text{inputs}, \quad B: \text{outputs} \times r, $$
+#
+# with $B = 0$ at the start, so that the student *is* the teacher. How many weights are that?
+
+# %%
+for rank in (4, 8, 16):
+    small = add_lora(copy.deepcopy(pipe.unet), rank)
+    share = measure.count_params(small, trainable=True) / measure.count_params(pipe.unet)
+    print(f"mini-sd,              rank {rank:2}: {100 * share:4.1f} % of the U-Net")
+with torch.device("meta"):
+    large = UNet2DConditionModel(cross_attention_dim=768)  # Stable Diffusion 1.5: all defaults
+    full = measure.count_params(large)
+    trained = measure.count_params(add_lora(large, 64), trainable=True)
+print(f"Stable Diffusion 1.5, rank 64: {100 * trained / full:4.1f} % ({trained / 1e6:.1f} M)")
+
+# %% [markdown]
+# ```{admonition} Common mistake: "LoRA trains 1 to 5 % of the weights"
+# :class: warning
+# For LCM-LoRA it is more. {cite:t}`luo2023lcmlora` give 67.5 million of 0.98 billion, 105 of 1,300 and 197 of 3,500: 5.6 to 8 %. The count above is for the U-Net alone.
+# ```
+#
+# ### One minute of it, live
+#
+# The real thing: adapters for `mini-sd`'s U-Net, real latents, the guided teacher. Every few steps it draws 32 pictures in **four** steps, and a small network that was
+# trained to *read* renderings (and has never seen a generated picture) says what they show. A picture follows its prompt as far as the shapes, the colours and the ground
+# are the ones it asked for.
+
+# %%
+captioned = pairs.load(1500, seed=0)
+captions = captioned.captions()
+latents = autoencoder.encode(pipe.vae, captioned.images).mean * pipe.vae.config.scaling_factor
+ids, empty = (mini_sd.token_ids(pipe.tokenizer, text) for text in (captions, [""]))
+told = encode_prompts(pipe.text_encoder, ids, empty[0])
+
+judge = reader.load(zoo.folder("mini-reader"))
+asked = pairs.load(32, seed=30).captions()
+
+
+def four_steps(model):
+    """How far pictures in 4 steps follow their prompts, from 0 to 1."""
+    fast = StableDiffusionPipeline(
+        **pipe.components | {"unet": model.target.unet}, requires_safety_checker=False
+    )
+    fast.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    fast.set_progress_bar_config(disable=True)
+    return reading.score(judge, draw(fast, asked, steps=4, guidance=1.0), asked)["follows"]
+
+
+# %% tags=["nbval-ignore-output"]
+recipe = LatentDistillationConfig(
+    steps=60,
+    lr=1e-3,
+    batch_size=16,
+    warmup=5,
+    objective=ConsistencyConfig(omega=(GUIDANCE - 1, GUIDANCE - 1)),
+)
+student = add_lora(copy.deepcopy(pipe.unet), rank=8)
+start = time.perf_counter()
+live, curve = distil(pipe.unet, student, latents, told, recipe, watch=four_steps, every=10)
+lora_minutes = (time.perf_counter() - start) / 60
+print(*(f"step {row.step:3}: {100 * row.value:.0f} % follow their prompt" for row in curve), sep="\n")
+
+# %% tags=["hide-input"]
+figure, axis = plt.subplots(figsize=(6.4, 2.8))
+axis.plot([r.step for r in curve], [100 * r.value for r in curve], "o-")
+axis.set(xlabel="steps of distillation", ylabel="prompts followed (%)", ylim=(0, 100))
+plots.show(
+    figure,
+    alt=f"Prompt-following of pictures in four steps against steps of distillation, from {100 * curve[0].value:.0f} to {100 * curve[-1].value:.0f} percent.",
+    caption="Four-step quality while a LoRA is distilled, 32 prompts.",
+)
+
+# %% [markdown]
+# ### The whole of it
+#
+# The same recipe with more steps, larger batches and the average's weights is `python -m modarch_utils.recipes.mini_lcm_lora`, and its result comes with the course. These are the lines that make
+# Stable Diffusion fast; only the names of the folders differ:
+
+# %%
+lora = zoo.load_pipeline("mini-sd")
+lora.load_lora_weights(zoo.folder("mini-lcm-lora"))
+lora.scheduler = LCMScheduler.from_config(lora.scheduler.config)
+
+# %% [markdown]
+# And the full LCM, distilled by the paper's own recipe: all weights trained, and $\omega$ drawn anew for each picture and told to the network. diffusers asks for its own pipeline, which feeds the scale in as
+# `timestep_cond`:
+
+# %%
+told_unet = UNet2DConditionModel.from_pretrained(zoo.folder("mini-lcm"))
+parts = lora.components | {"unet": told_unet}
+lcm = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+lcm.set_progress_bar_config(disable=True)
+omega = torch.tensor([GUIDANCE - 1])
+library = lcm.get_guidance_scale_embedding(omega, embedding_dim=256)
+print("our embedding equals diffusers':", torch.equal(guidance_embedding(omega, 256), library))
+
+# %% [markdown]
+# Steps across, methods down, one starting noise for all:
+
+# %%
+FEW = (1, 2, 4, 8)
+one = PROMPTS[4]
+methods = {
+    "DDIM": (pipe, 1.0),
+    "DDIM,\nguided": (pipe, GUIDANCE),
+    "LCM-LoRA": (lora, 1.0),
+    "LCM": (lcm, GUIDANCE),
+}
+shown = {
+    name: torch.cat([draw(model, [one], n, guidance=scale) for n in FEW])
+    for name, (model, scale) in methods.items()
+}
+
+# %% tags=["hide-input"]
+plots.show(
+    strip(list(shown.items()), [steps_name(n) for n in FEW], size=1.5),
+    alt=f"“{one}” by DDIM without and with guidance, LCM-LoRA and LCM, in 1, 2, 4 and 8 steps. TODO",
+    caption=f"“{one}”, from one noise. Guided DDIM calls the U-Net twice a step, the others once.",
+)
+
+# %% [markdown]
+# Is the LCM really one network for all scales? Four steps each, and only the number that it is told changes:
+
+# %%
+SCALES = (1.0, 2.0, 3.0, 4.5, 6.0)
+dial = torch.stack([draw(lcm, few, 4, guidance=scale) for scale in SCALES], dim=1)
+
+# %% tags=["hide-input"]
+plots.show(
+    strip(
+        [(textwrap.fill(text, 18), dial[i]) for i, text in enumerate(few)],
+        [f"scale {scale:g}" for scale in SCALES],
+        size=1.4,
+    ),
+    alt="Three prompts in four steps of LCM, told the guidance scales 1, 2, 3, 4.5 and 6. TODO",
+    caption="LCM in four steps; the guidance scale is an input.",
+)
+
+# %% [markdown]
+# ## Measured
+#
+# One picture proves nothing. So: 256 prompts (half of them with two objects), three starting noises for each, every method from the same noises. Two questions.
+# *Does the picture show what was asked for?* The reading network answers. *Do the pictures, as a set, look like real ones?* The Fréchet distance between their features
+# and those of real renderings, in the features of a network trained on ImageNet; two sets of real renderings give the floor.
+# (`python -m modarch_utils.recipes.few_steps` repeats it, in about half an hour.)
+
+# %%
+record = records.load("few_steps")
+rows = pd.DataFrame(record["results"])
+real = rows[rows.method == "real"]
+table = (
+    rows[rows.steps > 0]
+    .groupby(["method", "guidance", "steps"], sort=False)[
+        ["evaluations", "batch_seconds", "follows", "all_right", "frechet"]
+    ]
+    .mean()
+)
+table.round(3)
+
+# %% tags=["hide-input"]
+STYLES = {
+    ("ddim", 1.0): ("DDIM", "grey", "--"),
+    ("ddim", GUIDANCE): ("DDIM, guided", "grey", "-"),
+    ("dpm++", GUIDANCE): ("DPM++, guided", "amber", "-"),
+    ("lcm_lora", 1.0): ("LCM-LoRA", "blue", "-"),
+    ("lcm", GUIDANCE): ("LCM", "orange", "-"),
+}
+figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.6))
+for axis, what, scale in zip(axes, ("follows", "frechet"), (100, 1), strict=True):
+    for (method, guidance), (name, color, line) in STYLES.items():
+        part = rows[(rows.method == method) & (rows.guidance == guidance)]
+        means = part.groupby("steps")[["evaluations", what]].mean()
+        spread = part.groupby("steps")[what].std()
+        axis.errorbar(
+            means.evaluations,
+            scale * means[what],
+            yerr=scale * spread,
+            fmt="o" + line,
+            ms=4,
+            lw=1.5,
+            color=plots.PALETTE[color],
+            label=name,
+        )
+    axis.axhline(scale * real[what].mean(), color=INK, ls=":", lw=1.2)
+    axis.set(xscale="log", xlabel="U-Net evaluations per picture")
+    axis.set_xticks([1, 2, 4, 8, 16, 50, 100], ["1", "2", "4", "8", "16", "50", "100"])
+    axis.minorticks_off()
+axes[0].set(ylabel="prompt followed (%)", title="Does it show what was asked for?")
+axes[1].set(ylabel="Fréchet distance", title="Does it look real?", yscale="log")
+axes[0].legend(loc="lower right", fontsize=8)
+axes[1].text(1, real.frechet.mean() * 1.05, "two real samples", fontsize=8, va="bottom")
+plots.show(
+    figure,
+    alt="Two plots against U-Net evaluations, logarithmic. TODO",
+    caption="256 prompts, three noises each; error bars are standard deviations over the noises. Dotted: real renderings.",
+)
+
+# %% [markdown]
+# ### And in seconds
+#
+# On your machine, now. 16 pictures each; the two take turns, and the median counts. Both include reading the prompt and decoding the latents, which no sampler can save.
+
+# %% tags=["nbval-ignore-output"]
+sixteen = [*PROMPTS, *asked[:8]]
+speed = measure.compare(
+    lambda: draw(lora, sixteen, 4, guidance=1.0),
+    lambda: draw(pipe, sixteen, 50),
+    warmup=1,
+    repeats=3,
+)
+print(f"LCM-LoRA in 4 steps against guided DDIM in 50: {speed}")
+
+# %% [markdown]
+# ## A style on top
+#
+# A LoRA is a difference of weights, and differences can be added. `mini-pencil` is one that was trained by the ordinary diffusion loss on scenes redrawn with a
+# pencil. It knows nothing of few steps, and `mini-lcm-lora` knows nothing of pencils:
+
+# %%
+lora.unload_lora_weights()
+lora.load_lora_weights(zoo.folder("mini-lcm-lora"), adapter_name="lcm")
+lora.load_lora_weights(zoo.folder("mini-pencil"), adapter_name="pencil")
+sketches = [f"a pencil sketch of {text}" for text in PROMPTS]
+drawn = {}
+for weights in ([1.0, 0.0], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]):
+    lora.set_adapters(["lcm", "pencil"], adapter_weights=weights)
+    name = f"LCM {weights[0]:g},\npencil {weights[1]:g}"
+    drawn[name] = draw(lora, sketches, 4, guidance=1.0)
+
+# %% tags=["hide-input"]
+plots.show(
+    strip(list(drawn.items()), [textwrap.fill(text, 16) for text in PROMPTS], size=1.1),
+    alt="Eight prompts, each behind “a pencil sketch of”, in four steps. TODO",
+    caption="Four steps; the weights of the two adapters change from row to row.",
+)
+
+# %% [markdown]
+# ## The trajectories, once more
+#
+# In two dimensions we drew paths. Of pictures we can draw the *guesses* along them: what the U-Net believes the clean picture to be, at each step.
+
+# %%
+lora.set_adapters(["lcm"], adapter_weights=[1.0])
+fast, config4 = LatentNetwork(lora.unet), ConsistencyConfig()
+path = consistency.ddim(guided_teacher, start_latents, 24, config4, text)
+believed = []
+for x, t in zip(path, consistency.sampling_times(24, config4), strict=False):
+    now = torch.full((len(x),), t)
+    with torch.no_grad():
+        believed.append(decode(schedule.clean(x, guided_teacher(x, now, text), t)))
+
+x, jumps = start_latents, []
+for t in consistency.sampling_times(4, config4):
+    if jumps:
+        x = schedule.add_noise(x, torch.randn(x.shape, generator=rng), t)
+    with torch.no_grad():
+        x = consistency.denoise(fast(x, torch.full((len(x),), t), text), x, t, config4)
+    jumps.append(decode(x))
+
+# %% tags=["hide-input"]
+frames = []
+for i in range(24):
+    pair = torch.cat((believed[i], jumps[i // 6]))
+    frames.append(make_grid(pair, nrow=len(PROMPTS), padding=2, pad_value=1))
+plots.show_animation(
+    frames,
+    seconds=0.25,
+    alt="Two rows of eight pictures that change. Above, DDIM's guesses over 24 steps: grey blurs that slowly turn into scenes. Below, LCM's four answers: scenes from the "
+    "first, whose details change at each of three jumps.",
+    caption="What each sampler believes the picture to be. Above 24 steps of guided DDIM, below 4 of LCM-LoRA, from the same noises.",
+)
+
+# %% [markdown]
+# ## At paper scale
+#
+# The same lines with Stable Diffusion 1.5. In the laptop profile they run with `mini-sd`; with `MODARCH_PROFILE=gpu` they fetch the real one, at fixed revisions. Three things differ:
+#
+# * Its default sampler is PNDM, not DDIM, and 50 steps of it call the U-Net 51 times. Who compares with "DDIM" has to set it.
+# * It comes with a *safety checker*, which blackens pictures that it takes for unsafe. Its licence forbids certain uses, so the course leaves the checker on.
+# * `LCM_Dreamshaper_v7` is a full LCM of another checkpoint. Its guidance scale is an embedding, for which its authors use 8 {cite:p}`luo2023lcm`; setting it to 1, as is often advised, asks for a scale outside its training range.
+
+# %% tags=["profile-dependent"]
+here = profile.current()
+base = zoo.load_pipeline(here.text_to_image).to(here.device)
+print(type(base).__name__, "samples with", type(base.scheduler).__name__)
+print("checks its pictures:", base.safety_checker is not None)
+
+# %%
+if here.text_to_image == "mini-sd":
+    wishes, usual = PROMPTS[4:8], GUIDANCE
+else:
+    wishes, usual = ["an astronaut riding a horse, oil painting", "a bowl of ramen, photograph"], 7.5
+base.scheduler = DDIMScheduler.from_config(base.scheduler.config, timestep_spacing="trailing")
+slow = draw(base, wishes, 50, guidance=usual)
+base.load_lora_weights(zoo.folder(here.lcm_lora))
+base.scheduler = LCMScheduler.from_config(base.scheduler.config)
+quick = draw(base, wishes, 4, guidance=1.0)
+full = lcm if here.lcm is None else zoo.load_pipeline(here.lcm).to(here.device)
+whole = draw(full, wishes, 4, guidance=GUIDANCE if here.lcm is None else 8.0)
+
+# %% tags=["hide-input"]
+plots.show(
+    strip(
+        [
+            ("DDIM\n50 steps", slow.float().cpu()),
+            ("LCM-LoRA\n4 steps", quick.float().cpu()),
+            ("full LCM\n4 steps", whole.float().cpu()),
+        ],
+        [textwrap.fill(text, 20) for text in wishes],
+        size=1.6,
+    ),
+    alt="Pictures of the same prompts by DDIM in 50 steps, LCM-LoRA in 4 and a full LCM in 4. TODO",
+    caption="The profile's models: 50 steps against 4.",
+)
 
 # %%
 ledger.verdicts()

@@ -1,0 +1,252 @@
+"""The comparison table as data: networks, their costs, and quoted accuracies.
+
+Costs are counted, never typed: :func:`count` builds a network on the meta device. Accuracies come
+from ``papers.toml``, each with what it was measured with: labels, pictures, resolution, method.
+"""
+
+import html
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from modarch_utils import claims, measure
+from modarch_utils.measure import Latency, Step
+
+_GIANT = {
+    "hidden_size": 1536,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 24,
+    "use_swiglu_ffn": True,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row of the table: what is built, and the side at which its accuracy is usually quoted."""
+
+    name: str
+    side: int
+    """Pixels."""
+    timm: str = ""
+    """Name in timm; empty for a network of transformers' ``Dinov2Model``."""
+    dinov2: Mapping[str, int | bool] = field(default_factory=dict)
+    """Settings of ``Dinov2Config`` that differ from DINOv2-B's."""
+    sized: bool = False
+    """Whether timm builds it for one image size, as it must for learned positions."""
+
+    def build(self, side: int | None = None) -> nn.Module:
+        """Return the network with random weights, for pictures of ``side`` (its own if None)."""
+        if not self.timm:
+            from transformers import Dinov2Config, Dinov2Model  # slow to import
+
+            # The checkpoints keep positions for 518 pixels and resize them for other sides.
+            return Dinov2Model(Dinov2Config(image_size=518, patch_size=14, **self.dinov2))
+        import timm  # slow to import
+
+        options = {"img_size": side or self.side} if self.sized else {}
+        return timm.create_model(self.timm, pretrained=False, **options)
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("MobileNetV3-L", 224, "mobilenetv3_large_100"),
+        Network("ResNet-50", 224, "resnet50"),
+        Network("EfficientNet-B4", 380, "tf_efficientnet_b4"),
+        Network("EfficientNetV2-S", 384, "tf_efficientnetv2_s"),
+        Network("ViT-B/16", 224, "vit_base_patch16_224", sized=True),
+        Network("Swin-T", 224, "swin_tiny_patch4_window7_224", sized=True),
+        Network("Swin-B", 224, "swin_base_patch4_window7_224", sized=True),
+        Network("ConvNeXt-T", 224, "convnext_tiny"),
+        Network("ConvNeXt-B", 224, "convnext_base"),
+        Network("ConvNeXt V2-B", 224, "convnextv2_base"),
+        Network("DINOv2-B", 224),
+        Network("DINOv2-g", 224, dinov2=_GIANT),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and multiply-adds of one picture (``measure.count_macs``)."""
+
+    params: int
+    macs: int
+
+
+@cache
+def count(name: str, side: int | None = None) -> Cost:
+    """Count a network of :data:`NETWORKS` for one picture of ``side`` pixels (its own if None).
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"Unknown network {name!r}; the table has {', '.join(NETWORKS)}.")
+    side = side or NETWORKS[name].side
+    with torch.device("meta"):
+        network = NETWORKS[name].build(side)
+    return Cost(measure.count_params(network), measure.count_macs(network, (1, 3, side, side)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One quoted accuracy on ImageNet-1k's validation pictures, and what it was measured with."""
+
+    network: str
+    side: int
+    """Pixels at evaluation."""
+    pictures: str
+    """What it learned from, the labelled and the unlabelled."""
+    labels: str
+    """The labels that were used anywhere on the way."""
+    method: str
+    table: str
+    """Table of ``papers.toml`` that holds ``source``."""
+    figure: str
+    """Where in that table the accuracy stands, with dots between the parts."""
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in percent."""
+        value = claims.paper(self.table)
+        for part in self.figure.split("."):
+            value = value[part]
+        return value
+
+    @property
+    def source(self) -> str:
+        """Key of ``references.bib``."""
+        return claims.paper(self.table)["source"]
+
+    @property
+    def cost(self) -> Cost:
+        """Counted at the side of this result."""
+        return count(self.network, self.side)
+
+
+def _supervised(network: str, side: int, data: str, table: str, figure: str) -> Result:
+    return Result(network, side, data, data, "supervised", table, figure)
+
+
+EQUAL = (
+    _supervised("ResNet-50", 224, "IN-1k", "convnext.ladder", "resnet50.top1"),
+    Result("ResNet-50", 224, "IN-1k", "IN-1k", "modern recipe", "convnext.ladder", "recipe.top1"),
+    _supervised("EfficientNet-B4", 380, "IN-1k", "comparison.efficientnet_b4", "top1"),
+    _supervised("EfficientNetV2-S", 384, "IN-1k", "efficientnetv2.models", "s.in1k"),
+    _supervised("Swin-T", 224, "IN-1k", "convnext.swin_tiny", "top1"),
+    _supervised("Swin-B", 224, "IN-1k", "comparison.swin", "base.in1k"),
+    _supervised("ConvNeXt-T", 224, "IN-1k", "convnext.models", "tiny.in1k"),
+    _supervised("ConvNeXt-B", 224, "IN-1k", "convnext.models", "base.in1k"),
+    _supervised("ConvNeXt-B", 384, "IN-1k", "comparison.convnext_base_384", "top1"),
+    Result("ConvNeXt V2-B", 224, "IN-1k", "IN-1k", "FCMAE first", "convnextv2.models", "base.in1k"),
+)
+"""Equal budget: ImageNet-1k's 1.28 million pictures and their labels, and nothing else."""
+
+MORE = (
+    _supervised("EfficientNetV2-S", 384, "IN-21k", "efficientnetv2.models", "s.in21k"),
+    _supervised("ViT-B/16", 224, "IN-21k", "comparison.vit_augreg", "base.in21k"),
+    _supervised("ViT-B/16", 384, "JFT-300M", "comparison.vit", "base.jft_384"),
+    _supervised("Swin-B", 224, "IN-22k", "comparison.swin", "base.in22k"),
+    _supervised("ConvNeXt-T", 224, "IN-22k", "convnext.models", "tiny.in22k"),
+    _supervised("ConvNeXt-B", 224, "IN-22k", "convnext.models", "base.in22k"),
+    _supervised("ConvNeXt-B", 384, "IN-22k", "convnext.models", "base.in22k_384"),
+    Result(
+        "ConvNeXt V2-B", 224, "IN-22k", "IN-22k", "FCMAE first", "convnextv2.models", "base.in22k"
+    ),
+    Result("DINOv2-B", 224, "LVD-142M", "IN-1k", "linear probe", "dinov2.models", "base.linear"),
+    Result("DINOv2-g", 224, "LVD-142M", "IN-1k", "linear probe", "dinov2.models", "giant.linear"),
+    Result(
+        "DINOv2-g", 224, "LVD-142M", "IN-1k", "fine-tuned", "dinov2.fine_tuned", "giant.fine_tuned"
+    ),
+)
+"""Other budgets. All are scored on ImageNet-1k and use its labels at the end."""
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]], title: str = ""
+) -> str:
+    """Return an HTML table. In a cell ``(wrong, right)`` the one is struck out."""
+
+    def cell(content: str | tuple[str, str]) -> str:
+        if isinstance(content, str):
+            return html.escape(content)
+        wrong, right = map(html.escape, content)
+        return f'<del style="color:#D55E00">{wrong}</del> <strong {whole}>{right}</strong>'
+
+    caption = f"<caption><strong>{html.escape(title)}</strong></caption>" if title else ""
+    left = 'style="text-align:left"'  # notebooks put cells to the right
+    whole = 'style="white-space:nowrap"'
+    titles = "".join(f"<th {left}>{html.escape(h)}</th>" for h in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td {left}>{cell(content)}</td>' for content in row)}</tr>" for row in rows
+    )
+    return f"<table>{caption}<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def pareto(cost: Sequence[float], value: Sequence[float]) -> list[int]:
+    """Return the positions of the points that no other point beats, from cheap to dear.
+
+    One point beats another when it costs no more and is worth no less, and is better in one of the
+    two. Equal points do not beat each other.
+
+    Raises:
+        ValueError: not as many values as costs, or a number that is NaN.
+    """
+    c, v = np.asarray(cost, float), np.asarray(value, float)
+    if c.shape != v.shape or np.isnan(c).any() or np.isnan(v).any():
+        raise ValueError("A front needs one value for each cost, none of them NaN.")
+    no_worse = (c[:, None] <= c) & (v[:, None] >= v)  # [i, j]: i at least as good as j in both
+    better = (c[:, None] < c) | (v[:, None] > v)
+    beaten = (no_worse & better).any(0)
+    return sorted(np.flatnonzero(~beaten).tolist(), key=lambda i: (c[i], v[i]))
+
+
+def take_turns(
+    steps: Mapping[str, Step], *, warmup: int = 1, rounds: int = 7
+) -> dict[str, Latency]:
+    """Time several steps, one call of each in every round, in alternating order.
+
+    A slow second of the machine then spoils one round of all and not all rounds of one. On one CPU
+    thread the time is the processor's, which stops while other programs have the core; with more
+    threads or a GPU it is the wall clock's.
+
+    Raises:
+        ValueError: fewer than one round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, not {rounds}.")
+    alone = torch.get_num_threads() == 1 and not torch.accelerator.is_available()
+    clock = time.process_time if alone else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(-warmup, rounds):
+        for name, step in list(steps.items())[:: 1 if i % 2 == 0 else -1]:
+            once = measure._seconds(step, clock)
+            if i >= 0:
+                seconds[name].append(once)
+    quartiles = {name: np.quantile(taken, (0.25, 0.5, 0.75)) for name, taken in seconds.items()}
+    return {
+        name: Latency(float(m), float(q1), float(q3)) for name, (q1, m, q3) in quartiles.items()
+    }
+
+
+def apart(values: Sequence[float], gap: float) -> list[float]:
+    """Return places for labels: as near to ``values`` as may be, at least ``gap`` apart.
+
+    The order is kept. Least squares: labels that would overlap form a block, centred on its values.
+    """
+    order = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []  # of values, each less the room taken by those before it
+    for rank, i in enumerate(order):
+        blocks.append([values[i] - rank * gap])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    flat = [np.mean(block) for block in blocks for _ in block]
+    places = np.empty(len(values))
+    places[order] = flat + gap * np.arange(len(values))
+    return places.tolist()
