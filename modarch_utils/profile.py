@@ -42,12 +42,6 @@ class Profile:
     """The one whose patches are painted."""
     dino_large: str
     """The one whose patches' lengths are looked at."""
-    text_to_image: str
-    """Diffusion model that is sped up, a pipeline that ``zoo`` knows."""
-    lcm_lora: str
-    """The LCM-LoRA for it, a folder that ``zoo`` knows."""
-    lcm: str | None
-    """Pipeline of a full LCM that ``zoo`` knows; None: the one distilled from ``text_to_image``."""
     efficientnetv2: str
     """Network that it trains, a key of ``training.progressive_scenes.NETWORKS``."""
     block_widths: tuple[int, ...]
@@ -95,9 +89,6 @@ PROFILES = {
         dino_size=64,
         dino_patches="mini-dinov2-pretrained",
         dino_large="mini-dinov2",
-        text_to_image="mini-sd",
-        lcm_lora="mini-lcm-lora",
-        lcm=None,
         efficientnetv2="small",
         block_widths=(16, 48, 128),
         block_sides=(14, 28, 56),
@@ -120,9 +111,6 @@ PROFILES = {
         dino_size=224,
         dino_patches="dinov2_with_registers_small",
         dino_large="dinov2_large",
-        text_to_image="stable-diffusion-v1-5",
-        lcm_lora="lcm-lora-sdv1-5",
-        lcm="lcm-dreamshaper-v7",
         efficientnetv2="s",
         block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
         block_sides=(7, 14, 28, 56, 112),

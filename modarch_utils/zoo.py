@@ -335,7 +335,7 @@ def load_pipeline(name: str) -> "DiffusionPipeline":
     variant = find(name).variant or None
     half = variant is not None and torch.cuda.is_available()
     pipe = DiffusionPipeline.from_pretrained(
-        folder(name), variant=variant, torch_dtype=torch.float16 if half else torch.float32
+        folder(name), variant=variant, dtype=torch.float16 if half else torch.float32
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -11,6 +11,7 @@ from safetensors.torch import save, save_file
 
 from modarch_utils import profile, zoo
 from modarch_utils.data import photos
+from modarch_utils.models import mini_sd
 
 LITE = "efficientnet_lite0"
 
@@ -315,8 +316,6 @@ def test_profiles_name_checkpoints_of_the_zoo():
         assert each.classifier in zoo.CHECKPOINTS
         assert each.efficientnet in zoo.CHECKPOINTS
         assert {each.dino, each.dino_patches, each.dino_large} <= zoo.CHECKPOINTS.keys()
-        assert {each.text_to_image, each.lcm_lora} <= zoo.CHECKPOINTS.keys()
-        assert each.lcm is None or each.lcm in zoo.CHECKPOINTS
     assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].efficientnet).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].dino).kind == "shipped"
@@ -332,3 +331,27 @@ def test_efficientnet_knows_a_cat_and_a_coffee():
     assert 281 <= cat.argmax() <= 285  # ImageNet's five domestic cats
     assert cat[281:286].sum() > 0.8
     assert coffee[967] > 0.9  # espresso
+
+
+def test_a_pipeline_stored_in_half_precision_is_single_on_a_cpu(tmp_path, monkeypatch):
+    words = mini_sd.tokenizer(["red"])
+    size = mini_sd.MiniSDConfig(
+        image_size=32, vae_channels=(8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
+    )
+    parts = mini_sd.autoencoder(size), mini_sd.text_model(words, size), words, mini_sd.unet(size)
+    mini_sd.pipeline(*parts).to(torch.float16).save_pretrained(tmp_path, variant="fp16")
+    index = "model_index.json"
+    entry = zoo.Checkpoint(
+        name="small-sd",
+        kind="hub",
+        location=f"someone/small:{index}",
+        parts={"unet/diffusion_pytorch_model.fp16.safetensors": ""},
+        revision="0" * 40,
+        variant="fp16",
+    )
+    monkeypatch.setitem(zoo.CHECKPOINTS, "small-sd", entry)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pipe = zoo.load_pipeline("small-sd")
+    assert {p.dtype for p in pipe.unet.parameters()} == {torch.float32}
+    assert len(pipe("red", num_inference_steps=2).images) == 1

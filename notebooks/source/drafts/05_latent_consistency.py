@@ -23,8 +23,8 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
+import transformers
 from diffusers import (
     DDIMScheduler,
     LatentConsistencyModelPipeline,
@@ -32,6 +32,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.utils import logging
 from torchvision.utils import make_grid
 
 from modarch_utils import claims, measure, plots, profile, records, zoo
@@ -48,6 +49,9 @@ from modarch_utils.training.latent_consistency import (
     guidance_embedding,
 )
 
+for library in (logging, transformers.logging):
+    library.set_verbosity_error()
+    library.disable_progress_bar()
 plots.use_style(dpi=90)
 config = ConsistencyConfig()
 schedule = config.schedule
@@ -860,7 +864,7 @@ scene = pairs.load(64, seed=5).images[:1]
 latent = autoencoder.encode(pipe.vae, scene).mean * pipe.vae.config.scaling_factor
 back = pipe.vae.decode(latent / pipe.vae.config.scaling_factor).sample
 print(f"{scene[0].numel():,} numbers in pixels, {latent[0].numel():,} in latents")
-print("a deviation of 1, as the noise has:", 0.5 < latent.std() < 2)
+print("a deviation near 1, as the noise has:", 0.5 < latent.std().item() < 2)
 
 # %% tags=["hide-input"]
 noise = torch.randn(latent.shape, generator=rng)
@@ -958,7 +962,7 @@ def strip(rows, columns, size=1.15):
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     for axis, title in zip(axes[0], columns, strict=True):
-        axis.set_title(title, fontsize=9, loc="center")
+        axis.set_title(title, fontsize=9, fontweight="normal", loc="center")
     return figure
 
 
@@ -979,10 +983,10 @@ plots.show(
 )
 
 # %% [markdown]
-# ```{admonition} A trap: every object comes out yellow
+# ```{admonition} A trap: `clip_sample` comes back
 # :class: warning
 # `SOMETHING.from_config(pipe.scheduler.config)` takes over *all* settings, and `DDPMScheduler`'s and `DDIMScheduler`'s default is `clip_sample=True`. A pipeline
-# that was saved with it hands it on to every sampler you try later. Latents reach beyond [-1, 1], so clipping changes the colours, without any message.
+# that was saved with it hands it on to every sampler you try later. Latents reach beyond [-1, 1], so clipping ruins the picture, without any message.
 # ```
 
 # %%
@@ -993,7 +997,6 @@ pipe.scheduler = right
 print("clip_sample should be False here, and it is:", not pipe.scheduler.config.clip_sample)
 
 # %% tags=["hide-input"]
-columns = ["one", "two", "three"]
 plots.show(
     strip(
         [("clip_sample\n= False", strips[GUIDANCE][:, -1]), ("clip_sample\n= True", clipped)],
@@ -1164,49 +1167,60 @@ plots.show(
 
 # %%
 record = records.load("few_steps")
-rows = pd.DataFrame(record["results"])
-real = rows[rows.method == "real"]
-table = (
-    rows[rows.steps > 0]
-    .groupby(["method", "guidance", "steps"], sort=False)[
-        ["evaluations", "batch_seconds", "follows", "all_right", "frechet"]
-    ]
-    .mean()
-)
-table.round(3)
+
+
+def measured(what, method, guidance=0.0, steps=0):
+    """One value for each starting noise."""
+    return records.select(record, what, method=method, guidance=guidance, steps=steps)
+
+
+NAMES = {
+    ("ddim", 1.0): "DDIM",
+    ("ddim", GUIDANCE): "DDIM, guided",
+    ("dpm++", GUIDANCE): "DPM++, guided",
+    ("lcm_lora", 1.0): "LCM-LoRA",
+    ("lcm", GUIDANCE): "LCM",
+}
+taken = {case: [] for case in NAMES}
+for row in record["results"]:
+    case = row["method"], row["guidance"]
+    if case in taken and row["steps"] not in taken[case]:
+        taken[case].append(row["steps"])
+print(f"{'':14}{'steps':>5}{'calls':>7}{'follows':>9}{'all right':>11}{'Fréchet':>9}")
+for case, name in NAMES.items():
+    for n in taken[case]:
+        calls, follows, right, away = (
+            measured(what, *case, n).mean()
+            for what in ("evaluations", "follows", "all_right", "frechet")
+        )
+        print(f"{name:14}{n:5}{calls:7.0f}{100 * follows:8.1f}%{100 * right:10.1f}%{away:9.1f}")
+floor = measured("frechet", "real").mean()
+print(f"{'real':26}{100 * measured('follows', 'real').mean():8.1f}%{'':11}{floor:9.1f}")
 
 # %% tags=["hide-input"]
-STYLES = {
-    ("ddim", 1.0): ("DDIM", "grey", "--"),
-    ("ddim", GUIDANCE): ("DDIM, guided", "grey", "-"),
-    ("dpm++", GUIDANCE): ("DPM++, guided", "amber", "-"),
-    ("lcm_lora", 1.0): ("LCM-LoRA", "blue", "-"),
-    ("lcm", GUIDANCE): ("LCM", "orange", "-"),
-}
+LOOKS = ("grey", "--"), ("grey", "-"), ("amber", "-"), ("blue", "-"), ("orange", "-")
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.6))
 for axis, what, scale in zip(axes, ("follows", "frechet"), (100, 1), strict=True):
-    for (method, guidance), (name, color, line) in STYLES.items():
-        part = rows[(rows.method == method) & (rows.guidance == guidance)]
-        means = part.groupby("steps")[["evaluations", what]].mean()
-        spread = part.groupby("steps")[what].std()
+    for (case, name), (color, line) in zip(NAMES.items(), LOOKS, strict=True):
+        values = [scale * measured(what, *case, n) for n in taken[case]]
         axis.errorbar(
-            means.evaluations,
-            scale * means[what],
-            yerr=scale * spread,
+            [measured("evaluations", *case, n).mean() for n in taken[case]],
+            [v.mean() for v in values],
+            yerr=[v.std(ddof=1) for v in values],
             fmt="o" + line,
             ms=4,
             lw=1.5,
             color=plots.PALETTE[color],
             label=name,
         )
-    axis.axhline(scale * real[what].mean(), color=INK, ls=":", lw=1.2)
+    axis.axhline(scale * measured(what, "real").mean(), color=INK, ls=":", lw=1.2)
     axis.set(xscale="log", xlabel="U-Net evaluations per picture")
     axis.set_xticks([1, 2, 4, 8, 16, 50, 100], ["1", "2", "4", "8", "16", "50", "100"])
     axis.minorticks_off()
 axes[0].set(ylabel="prompt followed (%)", title="Does it show what was asked for?")
 axes[1].set(ylabel="Fréchet distance", title="Does it look real?", yscale="log")
 axes[0].legend(loc="lower right", fontsize=8)
-axes[1].text(1, real.frechet.mean() * 1.05, "two real samples", fontsize=8, va="bottom")
+axes[1].text(1, floor * 1.05, "two real samples", fontsize=8, va="bottom")
 plots.show(
     figure,
     alt="Two plots against U-Net evaluations, logarithmic. TODO",
@@ -1278,12 +1292,13 @@ for t in consistency.sampling_times(4, config4):
 # %% tags=["hide-input"]
 frames = []
 for i in range(24):
-    pair = torch.cat((believed[i], jumps[i // 6]))
-    frames.append(make_grid(pair, nrow=len(PROMPTS), padding=2, pad_value=1))
+    pair = torch.cat((believed[i][-4:], jumps[i // 6][-4:]))
+    frames.append(make_grid(pair, nrow=4, padding=2, pad_value=1))
 plots.show_animation(
-    frames,
-    seconds=0.25,
-    alt="Two rows of eight pictures that change. Above, DDIM's guesses over 24 steps: grey blurs that slowly turn into scenes. Below, LCM's four answers: scenes from the "
+    frames[::2],
+    seconds=0.4,
+    zoom=2,
+    alt="Two rows of four pictures that change. Above, DDIM's guesses over 24 steps: grey blurs that slowly turn into scenes. Below, LCM's four answers: scenes from the "
     "first, whose details change at each of three jumps.",
     caption="What each sampler believes the picture to be. Above 24 steps of guided DDIM, below 4 of LCM-LoRA, from the same noises.",
 )

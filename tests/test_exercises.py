@@ -1,0 +1,196 @@
+"""Exercises: what reaches the student, and that it can be solved and fails unsolved."""
+
+import ast
+import builtins
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from nbformat import v4
+from nbgrader.nbgraderformat import MetadataValidator
+from nbgrader.utils import determine_grade
+
+from modarch_utils.checks.core import Report
+from tools import exercises, notebooks
+from tools.exercises import ExerciseError
+
+SOURCES = exercises.sources()
+by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def solution_lines(source: Path) -> set[str]:
+    inside, found = False, set()
+    for line in source.read_text("utf-8").splitlines():
+        if exercises.END in line:
+            inside = False
+        elif inside and line.strip():
+            found.add(line.strip())
+        elif exercises.BEGIN in line:
+            inside = True
+    return found
+
+
+def run(notebook) -> list:
+    """Run the code cells; return the value of each cell's last line."""
+    shown, values = [], []
+    space = {"__name__": "student", "__builtins__": builtins}
+    for cell in notebooks.code_cells(notebook):
+        body = ast.parse(cell.source).body
+        last = body.pop() if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), "<cell>", "exec"), space)
+        space["display"] = shown.append
+        value = last and eval(compile(ast.Expression(last.value), "<cell>", "eval"), space)
+        values.append((cell, value))
+    plt.close("all")
+    return values
+
+
+def nbgraders_points(cell, value) -> float:
+    """What nbgrader reads from a check cell that ended in this value."""
+    cell = cell.copy()
+    data = {"text/plain": repr(value)}
+    cell.outputs = [v4.new_output("execute_result", data, execution_count=1)]
+    got, most = determine_grade(cell)
+    assert most == cell.metadata.nbgrader.points
+    return got
+
+
+def test_there_are_exercises():
+    assert {"ex1_convnext_block", "ex2_progressive_schedule"} <= {s.stem for s in SOURCES}
+
+
+@by_name
+def test_the_text_survives(source):
+    assert notebooks.text(exercises.solution(source)) == source.read_text("utf-8")
+
+
+@by_name
+def test_no_solution_line_reaches_the_student(source):
+    lines = solution_lines(source)
+    assert len(lines) >= 4
+    theirs = exercises.student(source)
+    for cell in theirs.cells:
+        assert "SOLUTION" not in cell.source
+        given = {re.sub(r"^#\s*", "", line.strip()) for line in cell.source.splitlines()}
+        assert not given & lines, cell.source
+        assert "outputs" not in cell or cell.outputs == []
+    regions = source.read_text("utf-8").count(exercises.BEGIN)
+    assert sum(c.source.count("raise NotImplementedError()") for c in theirs.cells) == regions
+
+
+@by_name
+def test_no_solution_line_stands_in_a_check(source):
+    folder = notebooks.ROOT / "modarch_utils" / "checks"
+    text = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
+    given = {line.strip() for line in text.splitlines()}
+    assert given and not given & solution_lines(source)
+
+
+@by_name
+def test_nothing_else_is_lost(source):
+    solved, theirs = exercises.solution(source), exercises.student(source)
+    assert len(solved.cells) == len(theirs.cells)
+    for a, b in zip(solved.cells, theirs.cells, strict=True):
+        assert a.id == b.id and a.metadata == b.metadata
+        if exercises.BEGIN not in a.source:
+            assert a.source == b.source
+
+
+@by_name
+def test_nbgraders_metadata(source):
+    for notebook in (exercises.solution(source), exercises.student(source)):
+        MetadataValidator().validate_nb(notebook)
+        graded = [c.metadata.nbgrader for c in notebook.cells if "nbgrader" in c.metadata]
+        checks = [meta for meta in graded if meta.grade]
+        assert checks and all(m.locked and not m.solution and m.points > 0 for m in checks)
+        ids = {meta.grade_id for meta in graded}
+        assert all(meta.grade_id.removesuffix("-check") in ids for meta in checks)
+
+
+@by_name
+def test_the_solution_passes_every_check(source):
+    reports = 0
+    for cell, value in run(exercises.solution(source)):
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            assert nbgraders_points(cell, value) == cell.metadata.nbgrader.points
+        if isinstance(value, Report):
+            assert value.passed, str(value)
+            reports += 1
+    assert reports >= 2  # the stretch parts
+
+
+@by_name
+def test_untouched_it_fails_every_check_and_says_so_kindly(source, capsys):
+    for cell, value in run(exercises.student(source)):
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            assert nbgraders_points(cell, value) == 0
+        if isinstance(value, Report):
+            assert not value.passed
+            assert "still to be written" in str(value) and "Replace `raise" in str(value)
+            assert "Error:" not in str(value)
+    assert "Traceback" not in capsys.readouterr().out
+
+
+@by_name
+def test_what_every_exercise_tells_its_reader(source):
+    prose = "\n".join(c.source for c in exercises.student(source).cells if c.cell_type != "code")
+    assert re.search(r"\*\*Time\*\*: \d+ to \d+ minutes", prose)
+    assert "**You need** chapter" in prose
+    assert prose.count("## Stretch") >= 2
+    assert prose.count("<details>") == prose.count("</details>") >= 4
+
+
+CELL = '# %% tags=["solution:a"]\nx = 1\n### BEGIN SOLUTION\ny = 2\n### END SOLUTION\n'
+CHECK = '\n# %% tags=["check:a:2"]\n2.0\n'
+
+
+def write(tmp_path, text) -> Path:
+    path = tmp_path / "solutions" / "source" / "ex9_example.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_small_exercise(tmp_path):
+    cells = exercises.student(write(tmp_path, CELL + CHECK)).cells
+    assert cells[0].source == "x = 1\n# YOUR CODE HERE\nraise NotImplementedError()"
+    assert cells[1].source == "2.0"
+    assert cells[1].metadata.nbgrader.points == 2
+    target = exercises.target(write(tmp_path, CELL + CHECK))
+    assert target == tmp_path / "notebooks" / "exercises" / "ex9_example.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CELL.replace("### END SOLUTION\n", ""), "is never closed"),
+        (CELL.replace("### BEGIN SOLUTION\n", ""), "is not opened"),
+        (CELL.replace("y = 2", "y = 2\n### BEGIN SOLUTION"), "is not closed"),
+        (CELL.replace("### END", "# END"), "not exactly"),
+        (CELL.replace("### BEGIN SOLUTION", "z = 1  # BEGIN SOLUTION"), "not exactly"),
+        (CELL.replace(' tags=["solution:a"]', ""), "if and only if"),
+        (CELL.replace("solution:a", "check:a:2"), "if and only if"),
+        (CELL.replace("solution:a", "solution"), "solution:ID or check"),
+        (CELL.replace("solution:a", "check:a"), "solution:ID or check"),
+        ('# %% tags=["solution:a"]\nx = 1\n', "if and only if"),
+        ("# %% [markdown]\n# ### BEGIN SOLUTION\n# y\n# ### END SOLUTION\n", "if and only if"),
+        (CELL + "\n" + CELL.replace("x = 1", "x = 3"), "Duplicate grade id"),
+    ],
+)
+def test_marks_and_tags_that_do_not_fit_are_refused(tmp_path, text, words):
+    with pytest.raises(ExerciseError, match=re.escape(words)) as caught:
+        exercises.student(write(tmp_path, text))
+    assert "ex9_example.py" in str(caught.value)
+
+
+def test_it_is_stale_until_both_notebooks_are_there(tmp_path):
+    source = write(tmp_path, CELL + CHECK)
+    assert exercises.stale(source) == "solution: it was never built"
+    exercises.make(source)
+    assert exercises.stale(source) is None
+    target = exercises.target(source)
+    target.write_text(target.read_text().replace("YOUR CODE HERE", "y = 2"))
+    assert "student's notebook" in exercises.stale(source)
+    source.write_text(source.read_text().replace("y = 2", "y = 3"))
+    assert "source changed" in exercises.stale(source)
