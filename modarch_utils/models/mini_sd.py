@@ -15,6 +15,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    ModelMixin,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -253,6 +254,17 @@ def pipeline(
     )
 
 
+def save_half(network: ModelMixin, folder: Path) -> Path:
+    """Write a network of diffusers in half precision; returns the file of weights.
+
+    Its class's ``from_pretrained(folder)`` makes them float32 again.
+    """
+    copy.deepcopy(network).half().save_pretrained(folder)
+    (file,) = folder.glob("*.safetensors")
+    file.chmod(0o644)  # it is written for its owner alone
+    return file
+
+
 def save(pipe: StableDiffusionPipeline, folder: Path) -> list[Path]:
     """Write a pipeline's folder with its weights in half precision; returns the files of weights.
 
@@ -265,7 +277,7 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> list[Path]:
     ).save_pretrained(folder)
     files = sorted(folder.glob("*/*.safetensors"))
     for file in files:
-        file.chmod(0o644)  # they are written for their owner alone
+        file.chmod(0o644)
     return files
 
 

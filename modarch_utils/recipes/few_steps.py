@@ -44,7 +44,7 @@ from torch import Tensor
 from modarch_utils import measure, records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.models import reader
-from modarch_utils.recipes import jobs, mini_lcm, mini_lcm_lora, mini_reader
+from modarch_utils.recipes import jobs, mini_lcm, mini_lcm_lora, mini_reader, mini_sd
 from modarch_utils.recipes.latent_students import GUIDANCE, TEACHER
 from modarch_utils.training import autoencoder, reading
 from modarch_utils.training.randomness import generator
@@ -106,10 +106,7 @@ def real_set(index: int, settings: Settings) -> Set:
     one, two = _renderings(settings)
     part = slice(index * settings.prompts, (index + 1) * settings.prompts)
     one, two = one[part], two[part]
-    # Every second pair is told from the other side.
-    left, right = two.captions("left"), two.captions("right")
-    told = [(left, right)[i % 2][i] for i in range(len(two))]
-    return Set(torch.cat((one.images, two.images)), one.captions + told)
+    return Set(torch.cat((one.images, two.images)), one.captions + two.captions(mini_sd.TOLD))
 
 
 @lru_cache

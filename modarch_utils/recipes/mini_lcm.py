@@ -7,15 +7,14 @@ Now and then it writes a picture of what four steps draw. Autoencoder and text m
 ``mini-sd``'s.
 """
 
-import copy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from modarch_utils import zoo
 from modarch_utils.measure import count_params
+from modarch_utils.models.mini_sd import save_half
 from modarch_utils.recipes.latent_students import (
     GUIDANCE,
     TEACHER,
@@ -62,7 +61,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     pipe = teacher()
     unet, curve = distilled(pipe, with_guidance(pipe.unet), CONFIG, RUN, GUIDANCE)
-    file = save_unet(unet, zoo.WEIGHTS / NAME)
+    file = save_half(unet, zoo.WEIGHTS / NAME)
     low, high = SCALES
     write_card(
         file,
@@ -84,17 +83,6 @@ def main() -> None:
         "nothing, as no second call is made.",
     )
     print(file, save_curve(NAME, asdict(CONFIG), curve))
-
-
-def save_unet(unet: UNet2DConditionModel, folder: Path) -> Path:
-    """Write a U-Net with its weights in half precision; returns their file.
-
-    ``UNet2DConditionModel.from_pretrained(folder)`` makes them float32 again.
-    """
-    copy.deepcopy(unet).half().save_pretrained(folder)
-    (file,) = folder.glob("*.safetensors")
-    file.chmod(0o644)  # it is written for its owner alone
-    return file
 
 
 if __name__ == "__main__":

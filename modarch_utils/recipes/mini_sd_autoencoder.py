@@ -1,19 +1,21 @@
 """Train the autoencoder of ``mini-sd`` on scenes (chapter 05_latent_consistency).
 
 ``python -m modarch_utils.recipes.mini_sd_autoencoder`` trains on two threads, goes on where it was
-stopped, and ends with the autoencoder in ``runs/mini_sd_autoencoder/vae``, where
-:mod:`modarch_utils.recipes.mini_sd` looks for it. Each epoch prints what is left of pictures that
-it was not trained on, and writes some of them, originals over reconstructions, beside it.
+stopped, and ends by writing the autoencoder to ``weights/mini-sd/vae``, where
+:mod:`modarch_utils.recipes.mini_sd` looks for it, and the course of the training to
+``records/mini_sd_autoencoder.json``; called again, it writes both again without training. Each
+epoch prints what is left of pictures that it was not trained on, and writes some of them, originals
+over reconstructions, to ``runs/``.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from modarch_utils import plots, zoo
+from modarch_utils import plots, records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.data.factors import FRAMINGS
 from modarch_utils.data.sketch import pencil
@@ -60,6 +62,7 @@ STAGES = (0, 1, 2)
 """Maps of EfficientNet-Lite0 in which pictures are compared: sides 32, 16 and 8."""
 
 RUN = Path("runs/mini_sd_autoencoder")
+FOLDER = zoo.WEIGHTS / "mini-sd" / "vae"
 
 THREADS = 2
 
@@ -131,11 +134,14 @@ def main() -> None:
     vae = mini_sd.autoencoder(SIZE)
     for epoch, history in each_epoch(until, CONFIG.epochs):
         values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        keep(RUN, epoch, values | scores(vae, held_out))
+        kept = keep(RUN, epoch, values | scores(vae, held_out))
         sheet(vae, some, RUN / f"epoch-{epoch:03d}.png")
     factor = ae.set_scaling(vae, ae.encode(vae, train))
-    vae.save_pretrained(RUN / "vae")
-    print(RUN / "vae", f"scaling factor {factor:.4f}")
+    print(f"{mini_sd.save_half(vae, FOLDER)} scaling factor {factor:.4f}")
+    settings = {"scenes": scenes.version(), "data": asdict(DATA), "training": asdict(CONFIG)}
+    settings |= {"objective": asdict(OBJECTIVE), "vae_channels": SIZE.vae_channels}
+    rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
+    print(records.save("mini_sd_autoencoder", settings=settings, results=rows))
 
 
 if __name__ == "__main__":

@@ -818,7 +818,7 @@ PROMPTS = [
     "a white cylinder on a tiled floor",
     "a red cube left of a blue sphere on grass",
     "a blue cube left of a red sphere on grass",
-    "an orange cone right of a purple capsule on a wooden floor",
+    "an orange cone left of a purple capsule on a wooden floor",
     "a green torus left of a yellow star on a tiled floor",
 ]
 GUIDANCE = 3.0
