@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.recipes import transfer
 
@@ -72,3 +73,26 @@ def test_every_budget_takes_the_same_steps():
         for steps in (settings.steps, settings.small_steps):
             config = transfer.recipe(n, steps, lr=1e-3, seed=0)
             assert config.epochs * (n // config.batch_size) == steps
+
+
+def test_record_is_whole_and_of_this_renderer():
+    record = records.load("transfer")
+    settings = record["settings"]
+    assert settings["scenes"] == scenes.version()
+    for method in ("probe", *transfer.TRAINED):
+        for k in settings["per_class"]:
+            seeds = records.select(record, "seed", method=method, per_class=k)
+            assert seeds.tolist() == [0, 1, 2]
+    for case in settings["best_lr"][1:]:
+        tried = [r for r in settings["tuning"] if r["method"] == case["method"]]
+        assert sorted(r["lr"] for r in tried) == sorted(settings["rates"])
+        assert case["lr"] == max(tried, key=lambda r: r["val"])["lr"]
+        assert not {r["seed"] for r in tried} & set(settings["seeds"])
+
+
+def test_record_comes_out_again():
+    record = records.load("transfer")
+    again = transfer.one_run("probe", per_class=4, lr=0, seed=0)
+    assert again["test"] == pytest.approx(
+        records.select(record, "test", method="probe", per_class=4)[0], abs=1.5
+    )

@@ -50,6 +50,7 @@ from modarch_utils.training.batches import to_input
 from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.loop import evaluate
 from modarch_utils.training.probes import linear_probe
+from modarch_utils.training.randomness import seeded
 
 plots.use_style(dpi=90)
 transformers.logging.set_verbosity_error()
@@ -721,9 +722,9 @@ config = equal_steps(
     augment=SETTINGS["augment"],
     seed=SEED,
 )
-torch.manual_seed(SEED)
-net = zoo.load_timm(CHECKPOINT)
-net.reset_classifier(len(scenes.SHAPES))
+with seeded(SEED):  # the record's start
+    net = zoo.load_timm(CHECKPOINT)
+    net.reset_classifier(len(scenes.SHAPES))
 net = net.to(memory_format=torch.channels_last)
 peak = next(c["lr"] for c in SETTINGS["best_lr"] if c["method"] == "layer_decay")
 started = time.process_time()
