@@ -967,7 +967,7 @@ def strip(rows, columns, size=1.15):
 
 
 def steps_name(n):
-    """"1 step", "4 steps"."""
+    """ "1 step", "4 steps"."""
     return f"{n} step{'s' * (n > 1)}"
 
 
@@ -1079,7 +1079,9 @@ student = add_lora(copy.deepcopy(pipe.unet), rank=8)
 start = time.perf_counter()
 live, curve = distil(pipe.unet, student, latents, told, recipe, watch=four_steps, every=10)
 lora_minutes = (time.perf_counter() - start) / 60
-print(*(f"step {row.step:3}: {100 * row.value:.0f} % follow their prompt" for row in curve), sep="\n")
+print(
+    *(f"step {row.step:3}: {100 * row.value:.0f} % follow their prompt" for row in curve), sep="\n"
+)
 
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 2.8))
@@ -1322,7 +1324,10 @@ print("checks its pictures:", base.safety_checker is not None)
 if here.text_to_image == "mini-sd":
     wishes, usual = PROMPTS[4:8], GUIDANCE
 else:
-    wishes, usual = ["an astronaut riding a horse, oil painting", "a bowl of ramen, photograph"], 7.5
+    wishes, usual = (
+        ["an astronaut riding a horse, oil painting", "a bowl of ramen, photograph"],
+        7.5,
+    )
 base.scheduler = DDIMScheduler.from_config(base.scheduler.config, timestep_spacing="trailing")
 slow = draw(base, wishes, 50, guidance=usual)
 base.load_lora_weights(zoo.folder(here.lcm_lora))
