@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import torch
 from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from peft import get_peft_model_state_dict
 
@@ -17,7 +16,6 @@ from modarch_utils.training.latent_consistency import (
     distil,
     encode_prompts,
 )
-from modarch_utils.training.randomness import derive
 
 TEACHER = "mini-sd"
 GUIDANCE = 3.0
@@ -50,14 +48,8 @@ def few_step_pipeline(
 def sheet(pipe: StableDiffusionPipeline, file: Path, guidance: float) -> None:
     """Draw the captions of :func:`modarch_utils.recipes.mini_sd.prompts` in four steps."""
     prompts = mini_sd.prompts()
-    images = pipe(
-        prompts,
-        num_inference_steps=SHEET_STEPS,
-        guidance_scale=guidance,
-        generator=[torch.Generator().manual_seed(derive(0, i)) for i in range(len(prompts))],
-        output_type="pt",
-    ).images
-    save_sheet(images * 2 - 1, file, [mini_sd.short(prompt) for prompt in prompts])
+    images = mini_sd.draw(pipe, prompts, SHEET_STEPS, guidance)
+    save_sheet(images, file, [mini_sd.short(prompt) for prompt in prompts])
 
 
 def distilled(

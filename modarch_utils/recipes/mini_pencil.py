@@ -81,7 +81,12 @@ def training_set(pipe: StableDiffusionPipeline) -> tuple[Tensor, Tensor]:
 def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
     """Draw the captions of :func:`modarch_utils.recipes.mini_sd.prompts`, as sketches."""
     prompts = mini_sd.prompts()
-    images = mini_sd.draw(pipe, [f"{STYLE} {prompt}" for prompt in prompts])
+    images = mini_sd.draw(
+        pipe,
+        [f"{STYLE} {prompt}" for prompt in prompts],
+        mini_sd.SHEET_STEPS,
+        mini_sd.SHEET_GUIDANCE,
+    )
     save_sheet(images, file, [mini_sd.short(prompt) for prompt in prompts])
 
 

@@ -131,14 +131,14 @@ def training_set(vae: AutoencoderKL) -> tuple[Tensor, list[str]]:
     return stored["latents"], captions
 
 
-def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0) -> Tensor:
-    """One picture for each prompt, (N, 3, S, S) in [-1, 1], by DDIM with guidance."""
+def draw(pipe: StableDiffusionPipeline, prompts: list[str], steps: int, guidance: float) -> Tensor:
+    """One picture for each prompt, (N, 3, S, S) in [-1, 1], always from the same noises."""
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
         prompts,
-        num_inference_steps=SHEET_STEPS,
-        guidance_scale=SHEET_GUIDANCE,
-        generator=[torch.Generator().manual_seed(derive(seed, i)) for i in range(len(prompts))],
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        generator=[torch.Generator().manual_seed(derive(0, i)) for i in range(len(prompts))],
         output_type="pt",
     ).images
     return images * 2 - 1
@@ -158,7 +158,8 @@ def prompts() -> list[str]:
 
 def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
     """Draw :func:`prompts`."""
-    save_sheet(draw(pipe, prompts()), file, [short(text) for text in prompts()])
+    images = draw(pipe, prompts(), SHEET_STEPS, SHEET_GUIDANCE)
+    save_sheet(images, file, [short(text) for text in prompts()])
 
 
 def short(caption: str) -> str:

@@ -978,7 +978,7 @@ rows = [
 ]
 plots.show(
     strip(rows, [steps_name(n) for n in STEPS]),
-    alt="Three prompts, each without and with guidance, drawn by DDIM in 1, 2, 4, 8, 25 and 50 steps. TODO",
+    alt="Three prompts, each without and with guidance, drawn by DDIM in 1, 2, 4, 8, 25 and 50 steps.",
     caption="DDIM from the same noises. Rows: three prompts, each without guidance and with it.",
 )
 
@@ -1003,7 +1003,7 @@ plots.show(
         [textwrap.fill(text, 20) for text in few],
         size=1.6,
     ),
-    alt="Three prompts drawn in 50 steps without and with clipping. TODO",
+    alt="Three prompts drawn in 50 steps without and with clipping.",
     caption="The same noises and 50 steps; below, every guess of the clean latents is clipped to [-1, 1].",
 )
 
@@ -1137,7 +1137,7 @@ shown = {
 # %% tags=["hide-input"]
 plots.show(
     strip(list(shown.items()), [steps_name(n) for n in FEW], size=1.5),
-    alt=f"“{one}” by DDIM without and with guidance, LCM-LoRA and LCM, in 1, 2, 4 and 8 steps. TODO",
+    alt=f"“{one}” by DDIM without and with guidance, LCM-LoRA and LCM, in 1, 2, 4 and 8 steps.",
     caption=f"“{one}”, from one noise. Guided DDIM calls the U-Net twice a step, the others once.",
 )
 
@@ -1155,7 +1155,7 @@ plots.show(
         [f"scale {scale:g}" for scale in SCALES],
         size=1.4,
     ),
-    alt="Three prompts in four steps of LCM, told the guidance scales 1, 2, 3, 4.5 and 6. TODO",
+    alt="Three prompts in four steps of LCM, told the guidance scales 1, 2, 3, 4.5 and 6.",
     caption="LCM in four steps; the guidance scale is an input.",
 )
 
@@ -1225,7 +1225,7 @@ axes[0].legend(loc="lower right", fontsize=8)
 axes[1].text(1, floor * 1.05, "two real samples", fontsize=8, va="bottom")
 plots.show(
     figure,
-    alt="Two plots against U-Net evaluations, logarithmic. TODO",
+    alt="Two plots against U-Net evaluations, logarithmic.",
     caption="256 prompts, three noises each; error bars are standard deviations over the noises. Dotted: real renderings.",
 )
 
@@ -1264,7 +1264,7 @@ for weights in ([1.0, 0.0], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]):
 # %% tags=["hide-input"]
 plots.show(
     strip(list(drawn.items()), [textwrap.fill(text, 16) for text in PROMPTS], size=1.1),
-    alt="Eight prompts, each behind “a pencil sketch of”, in four steps. TODO",
+    alt="Eight prompts, each behind “a pencil sketch of”, in four steps.",
     caption="Four steps; the weights of the two adapters change from row to row.",
 )
 
@@ -1347,7 +1347,7 @@ plots.show(
         [textwrap.fill(text, 20) for text in wishes],
         size=1.6,
     ),
-    alt="Pictures of the same prompts by DDIM in 50 steps, LCM-LoRA in 4 and a full LCM in 4. TODO",
+    alt="Pictures of the same prompts by DDIM in 50 steps, LCM-LoRA in 4 and a full LCM in 4.",
     caption="The profile's models: 50 steps against 4.",
 )
 
