@@ -40,7 +40,6 @@ SCALES = (1.0, 6.0)
 CONFIG = LatentDistillationConfig(
     steps=1000,
     lr=3e-4,
-    autocast=True,
     objective=ConsistencyConfig(omega=(SCALES[0] - 1, SCALES[1] - 1)),
 )
 

@@ -37,7 +37,6 @@ RANK = 8
 CONFIG = LatentDistillationConfig(
     steps=1000,
     lr=1e-3,
-    autocast=True,
     objective=ConsistencyConfig(omega=(GUIDANCE - 1, GUIDANCE - 1)),
 )
 

@@ -54,7 +54,6 @@ CONFIG = TrainConfig(
     ema_decay=0.999,
     grad_clip=1.0,
     augment="none",
-    autocast="bf16",
 )
 
 CODE = f"""

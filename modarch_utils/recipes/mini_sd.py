@@ -2,7 +2,7 @@
 
 ``python -m modarch_utils.recipes.mini_sd`` takes the autoencoder that
 :mod:`modarch_utils.recipes.mini_sd_autoencoder` left in ``weights/mini-sd``, trains U-Net and text
-model on one thread, goes on where it was stopped, and ends by writing the whole pipeline to that
+model on two threads, goes on where it was stopped, and ends by writing the whole pipeline to that
 folder and the course of the training to ``records/mini_sd.json``; called again, it writes both
 again without training. Each epoch writes a picture of what the model draws to ``runs/``.
 """
@@ -23,7 +23,7 @@ from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
 from modarch_utils.recipes.epochs import each_epoch, keep
 from modarch_utils.recipes.mini_sd_autoencoder import FOLDER as AUTOENCODER
-from modarch_utils.recipes.mini_sd_autoencoder import SIZE, save_sheet
+from modarch_utils.recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
@@ -60,7 +60,7 @@ STYLES = ("pencil", "sketch", "of")
 """Words of no caption: a tokenizer cannot learn them later, a style's LoRA can."""
 
 CONFIG = TrainConfig(
-    epochs=12,
+    epochs=5,
     batch_size=32,
     lr=6e-4,
     weight_decay=0.01,
@@ -69,10 +69,11 @@ CONFIG = TrainConfig(
     ema_decay=0.9995,
     grad_clip=1.0,
     augment="none",
-    autocast="bf16",  # it pays in the matrix products, with plain attention
 )
 
 CAPTION_DROPOUT = 0.1
+MIN_SNR = 5.0
+"""The paper's; see :func:`modarch_utils.training.latent_diffusion.noise_loss`."""
 
 SHEET_STEPS = 25
 SHEET_GUIDANCE = 3.0
@@ -184,7 +185,7 @@ def assembled(
 
 def main() -> None:
     """Train what is missing of the run; print each epoch; write pipeline, card and record."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     vae, words = trained_autoencoder(), tokenizer()
     train, captions = training_set(vae)
     images, asked = pictures(1, DATA.held_out, DATA.held_out)
@@ -203,6 +204,7 @@ def main() -> None:
                 ids,
                 CONFIG,
                 CAPTION_DROPOUT,
+                MIN_SNR,
                 out=RUN,
                 stop_after=epoch,
                 progress=False,
@@ -226,7 +228,7 @@ def main() -> None:
     (folder / "README.md").write_text(card(pipe, hashes, sum(history.seconds) / 60))
     print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(SIZE)}
-    settings |= {"data": asdict(DATA), "training": asdict(CONFIG)}
+    settings |= {"data": asdict(DATA), "training": asdict(CONFIG), "min_snr": MIN_SNR}
     rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
     print(records.save("mini_sd", settings=settings, results=rows))
 
@@ -259,7 +261,7 @@ images, with captions |
 `python -m modarch_utils.recipes.mini_sd` |
 | Seed | {CONFIG.seed} |
 | Length | {CONFIG.epochs} epochs of U-Net and text model, {minutes:.0f} minutes by the clock \
-on one thread |
+on two threads |
 | Weights | autoencoder and U-Net stored in float16, text model in float32 |
 {weights}
 

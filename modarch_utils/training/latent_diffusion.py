@@ -2,7 +2,9 @@
 
 The U-Net learns to tell the noise in latents, and the text model what to tell it about captions.
 One caption in ten is withheld, so that the same network also knows pictures in general: the
-difference of its two answers guides sampling (Ho and Salimans 2022, arXiv 2207.12598).
+difference of its two answers guides sampling (Ho and Salimans 2022, arXiv 2207.12598). Times with
+little noise may weigh less (Hang et al. 2023, arXiv 2303.09556): what is to be learnt there, the
+last grain of a picture, would otherwise outweigh what the picture shows.
 """
 
 from functools import cache
@@ -50,7 +52,14 @@ class LatentDiffusion(nn.Module):
         return self.unet(noisy, t, encoder_hidden_states=text).sample
 
 
-def noise_loss(model: nn.Module, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+def noise_loss(
+    model: nn.Module,
+    latents: Tensor,
+    ids: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    min_snr: float | None = None,
+) -> Tensor:
     """Mean squared error of the predicted noise (Ho et al. 2020, arXiv 2006.11239, eq. 14).
 
     Args:
@@ -59,8 +68,20 @@ def noise_loss(model: nn.Module, latents: Tensor, ids: Tensor, t: Tensor, noise:
         ids: (N, tokens) of their prompts.
         t: (N,) times.
         noise: like ``latents``.
+        min_snr: γ of the weight min(SNR, γ) / SNR of each time (Hang et al. 2023, section 3.4, for
+            predicted noise); None weighs all times alike.
     """
-    return F.mse_loss(model(schedule().add_noise(latents, noise, t), t, ids).float(), noise)
+    found = model(schedule().add_noise(latents, noise, t), t, ids).float()
+    if min_snr is None:
+        return F.mse_loss(found, noise)
+    error = F.mse_loss(found, noise, reduction="none").flatten(1).mean(1)
+    return (error * snr_weight(t, min_snr)).mean()
+
+
+def snr_weight(t: Tensor, gamma: float) -> Tensor:
+    """min(SNR, γ) / SNR at times t (N,), with SNR = α² / σ² of the noise schedule."""
+    alphas, sigmas = (each.to(t.device)[t] for each in (schedule().alphas, schedule().sigmas))
+    return (gamma * (sigmas / alphas).square()).clamp(max=1)
 
 
 def drop_captions(ids: Tensor, empty: Tensor, share: float) -> Tensor:
@@ -78,6 +99,7 @@ def train_latent_diffusion(
     ids: Tensor,
     config: TrainConfig,
     caption_dropout: float = 0.1,
+    min_snr: float | None = None,
     **options: Any,
 ) -> History:
     """Train U-Net and text model in place; the averaged weights are the history's.
@@ -89,6 +111,7 @@ def train_latent_diffusion(
         ids: (N, tokens) int64.
         config: the recipe; ``augment`` must be "none", and label smoothing is not used.
         caption_dropout: the share of captions withheld.
+        min_snr: see :func:`noise_loss`.
         options: ``out``, ``stop_after`` and ``progress`` of
             :func:`modarch_utils.training.loop.fit`, by which a stopped run goes on.
 
@@ -111,7 +134,7 @@ def train_latent_diffusion(
     def loss(network: nn.Module, x: Tensor, prompts: Tensor) -> Tensor:
         prompts = drop_captions(prompts, empty.to(prompts.device), caption_dropout)
         t = torch.randint(TIMES, (len(x),), device=x.device)
-        return noise_loss(network, x, prompts, t, torch.randn_like(x))
+        return noise_loss(network, x, prompts, t, torch.randn_like(x), min_snr)
 
     return fit(model, (latents, ids), None, config, loss_fn=loss, **options)
 

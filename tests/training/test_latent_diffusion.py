@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
 
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
@@ -57,6 +58,23 @@ def test_the_loss_is_the_libraries():
     said = model.unet(noisy, t, model.text_encoder(ids)[0]).sample
     loss = ld.noise_loss(model, latents, ids, t, noise)
     torch.testing.assert_close(loss, F.mse_loss(said, noise))
+
+
+def test_times_weigh_as_the_library_s_snr_says():
+    model = fresh().eval()
+    latents, ids = (part[:5] for part in data())
+    t, noise = torch.tensor([0, 19, 150, 400, 999]), torch.randn_like(latents)
+    library = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    snr = compute_snr(library, t)
+    weight = torch.minimum(snr, torch.full_like(snr, 5.0)) / snr
+    assert 0 < weight[0] < 0.01 and weight[-1] == 1
+    torch.testing.assert_close(ld.snr_weight(t, 5.0), weight, rtol=1e-4, atol=0)
+    each = [
+        ld.noise_loss(model, *(part[i : i + 1] for part in (latents, ids, t, noise)))
+        for i in range(5)
+    ]
+    loss = ld.noise_loss(model, latents, ids, t, noise, min_snr=5.0)
+    torch.testing.assert_close(loss, (torch.stack(each) * weight).mean())
 
 
 def test_the_noise_is_that_of_the_shipped_scheduler():
