@@ -69,8 +69,9 @@ test-gpu: setup # on a GPU machine: every notebook in both profiles
 	@echo "[2/2] The gpu profile; outputs tagged 'profile-dependent' are run, not compared."
 	MODARCH_PROFILE=gpu $(NBVAL)
 
-notebooks: setup ## build and run the notebooks whose source changed
+notebooks: setup ## build and run the notebooks and exercises whose source changed
 	$(BIN)/python -m tools.notebooks build
+	$(BIN)/python -m tools.exercises build
 
 book: setup ## build the site in _build/html from the stored outputs
 	$(BIN)/python -m tools.book

@@ -89,7 +89,7 @@ def faults() -> list[Fault]:
         return Fault(name, "data", f"{data} + 1.3M", "other labels", why)
 
     losses = "DINO + iBOT + KoLeo"
-    resnet = comparison.EQUAL[0].top1
+    resnet = next(r.top1 for r in comparison.EQUAL if r.network == "ResNet-50")  # first recipe
     b4, v2s, vit = "EfficientNet-B4", "EfficientNetV2-S", "ViT-B/16"
     jft, augreg = top1[vit, 384, "JFT-300M", "supervised"], top1[vit, 224, "IN-21k", "supervised"]
     tuned = top1["DINOv2-g", 224, "IN-1k", "fine-tuned"]

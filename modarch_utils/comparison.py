@@ -5,7 +5,6 @@ from ``papers.toml``, each with what it was measured with: labels, pictures, res
 """
 
 import html
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +14,6 @@ import torch
 from torch import nn
 
 from modarch_utils import claims, measure
-from modarch_utils.measure import Latency, Step
 
 _GIANT = {
     "hidden_size": 1536,
@@ -88,10 +86,15 @@ def count(name: str, side: int | None = None) -> Cost:
     """
     if name not in NETWORKS:
         raise ValueError(f"Unknown network {name!r}; the table has {', '.join(NETWORKS)}.")
-    side = side or NETWORKS[name].side
+    return count_network(NETWORKS[name], side)
+
+
+def count_network(network: Network, side: int | None = None) -> Cost:
+    """Count any network for one picture of ``side`` pixels (its own if None)."""
+    side = side or network.side
     with torch.device("meta"):
-        network = NETWORKS[name].build(side)
-    return Cost(measure.count_params(network), measure.count_macs(network, (1, 3, side, side)))
+        built = network.build(side)
+    return Cost(measure.count_params(built), measure.count_macs(built, (1, 3, side, side)))
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def _supervised(network: str, side: int, data: str, table: str, figure: str) -> 
 
 
 EQUAL = (
+    _supervised("MobileNetV3-L", 224, "IN-1k", "comparison.mobilenetv3", "large.top1"),
     _supervised("ResNet-50", 224, "IN-1k", "convnext.ladder", "resnet50.top1"),
     Result("ResNet-50", 224, "IN-1k", "IN-1k", "modern recipe", "convnext.ladder", "recipe.top1"),
     _supervised("EfficientNet-B4", 380, "IN-1k", "comparison.efficientnet_b4", "top1"),
@@ -205,48 +209,3 @@ def pareto(cost: Sequence[float], value: Sequence[float]) -> list[int]:
     better = (c[:, None] < c) | (v[:, None] > v)
     beaten = (no_worse & better).any(0)
     return sorted(np.flatnonzero(~beaten).tolist(), key=lambda i: (c[i], v[i]))
-
-
-def take_turns(
-    steps: Mapping[str, Step], *, warmup: int = 1, rounds: int = 7
-) -> dict[str, Latency]:
-    """Time several steps, one call of each in every round, in alternating order.
-
-    A slow second of the machine then spoils one round of all and not all rounds of one. On one CPU
-    thread the time is the processor's, which stops while other programs have the core; with more
-    threads or a GPU it is the wall clock's.
-
-    Raises:
-        ValueError: fewer than one round.
-    """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, not {rounds}.")
-    alone = torch.get_num_threads() == 1 and not torch.accelerator.is_available()
-    clock = time.process_time if alone else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(-warmup, rounds):
-        for name, step in list(steps.items())[:: 1 if i % 2 == 0 else -1]:
-            once = measure._seconds(step, clock)
-            if i >= 0:
-                seconds[name].append(once)
-    quartiles = {name: np.quantile(taken, (0.25, 0.5, 0.75)) for name, taken in seconds.items()}
-    return {
-        name: Latency(float(m), float(q1), float(q3)) for name, (q1, m, q3) in quartiles.items()
-    }
-
-
-def apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return places for labels: as near to ``values`` as may be, at least ``gap`` apart.
-
-    The order is kept. Least squares: labels that would overlap form a block, centred on its values.
-    """
-    order = np.argsort(values, kind="stable")
-    blocks: list[list[float]] = []  # of values, each less the room taken by those before it
-    for rank, i in enumerate(order):
-        blocks.append([values[i] - rank * gap])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    flat = [np.mean(block) for block in blocks for _ in block]
-    places = np.empty(len(values))
-    places[order] = flat + gap * np.arange(len(values))
-    return places.tolist()

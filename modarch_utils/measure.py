@@ -6,7 +6,7 @@ run, taking turns, because a laptop's speed drifts by more than most differences
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,31 @@ def compare(
             seconds.append(_seconds(fn, clock))
     q1, median, q3 = _quartiles(b / a for a, b in zip(mine, theirs, strict=True))
     return Ratio(median, q1, q3, _quartiles(mine)[1], _quartiles(theirs)[1])
+
+
+def take_turns(
+    steps: Mapping[str, Step], *, warmup: int = 1, rounds: int = 7
+) -> dict[str, Latency]:
+    """Time several steps, one call of each in every round, in alternating order.
+
+    A slow second of the machine then spoils one round of all and not all rounds of one. On one CPU
+    thread the time is the processor's, which stops while other programs have the core; with more
+    threads or a GPU it is the wall clock's.
+
+    Raises:
+        ValueError: fewer than one round.
+    """
+    _check(rounds)
+    alone = torch.get_num_threads() == 1 and not torch.accelerator.is_available()
+    clock = time.process_time if alone else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(-warmup, rounds):
+        for name, step in list(steps.items())[:: 1 if i % 2 == 0 else -1]:
+            once = _seconds(step, clock)
+            if i >= 0:
+                seconds[name].append(once)
+    found = {name: _quartiles(taken) for name, taken in seconds.items()}
+    return {name: Latency(median, q1, q3) for name, (q1, median, q3) in found.items()}
 
 
 def throughput(fn: Step, items: int, *, warmup: int = 3, repeats: int = 20) -> float:

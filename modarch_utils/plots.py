@@ -203,3 +203,20 @@ def steps(
     )
     ax.set_yticks(y, labels)
     ax.set_ylim(len(labels) - 0.5, -0.5)
+
+
+def apart(values: Sequence[float], gap: float) -> list[float]:
+    """Return places for labels: as near to ``values`` as may be, at least ``gap`` apart.
+
+    The order is kept. Least squares: labels that would overlap form a block, centred on its values.
+    """
+    order = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []  # of values, each less the room taken by those before it
+    for rank, i in enumerate(order):
+        blocks.append([values[i] - rank * gap])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    flat = [np.mean(block) for block in blocks for _ in block]
+    places = np.empty(len(values))
+    places[order] = flat + gap * np.arange(len(values))
+    return places.tolist()

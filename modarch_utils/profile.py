@@ -48,6 +48,10 @@ class Profile:
     """Channels at which two blocks are timed live."""
     block_sides: tuple[int, ...]
     """Sides of the feature maps at which two blocks are timed live."""
+    timed_gmacs: float
+    """Networks with more billions of multiply-adds for one picture are not timed live."""
+    timed_batch: int
+    """Pictures of a batch that is timed live."""
     image_size: int
     """Side of a training image in pixels."""
     train_images: int
@@ -92,6 +96,8 @@ PROFILES = {
         efficientnetv2="small",
         block_widths=(16, 48, 128),
         block_sides=(14, 28, 56),
+        timed_gmacs=40,
+        timed_batch=4,
         image_size=32,
         train_images=4_000,
         val_images=1_000,
@@ -114,6 +120,8 @@ PROFILES = {
         efficientnetv2="s",
         block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
         block_sides=(7, 14, 28, 56, 112),
+        timed_gmacs=float("inf"),
+        timed_batch=64,
         image_size=32,
         train_images=50_000,
         val_images=10_000,

@@ -1,7 +1,6 @@
 """The table's data against counts and papers; fronts and labels against brute force."""
 
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -154,47 +153,3 @@ def test_equal_points_are_both_on_the_front_and_bad_input_is_refused():
     for cost, value in (([1], [1, 2]), ([float("nan")], [1])):
         with pytest.raises(ValueError, match="one value for each cost"):
             comparison.pareto(cost, value)
-
-
-def test_turns_alternate_and_warm_up_is_not_counted(monkeypatch):
-    calls = []
-    times = iter([9.0, 9.0, 1.0, 2.0, 4.0, 3.0])
-
-    def seconds(step, clock):
-        step()
-        return next(times)
-
-    monkeypatch.setattr(comparison.measure, "_seconds", seconds)
-    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
-    taken = comparison.take_turns(steps, warmup=1, rounds=2)
-    assert "".join(calls) == "ba" + "ab" + "ba"
-    # Round 0: a 1, b 2. Round 1 begins with b: b 4, a 3.
-    assert (taken["a"].median, taken["b"].median) == (2.0, 3.0)
-    assert (taken["a"].q1, taken["a"].q3) == (1.5, 2.5)
-    with pytest.raises(ValueError, match="at least 1, not 0"):
-        comparison.take_turns(steps, rounds=0)
-
-
-@pytest.mark.parametrize(
-    ("threads", "accelerator", "clock"),
-    [(1, False, "process_time"), (2, False, "perf_counter"), (1, True, "perf_counter")],
-)
-def test_turns_on_one_thread_are_timed_by_the_processor(monkeypatch, threads, accelerator, clock):
-    used = []
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
-    monkeypatch.setattr(comparison.measure, "_seconds", lambda step, c: used.append(c) or 1.0)
-    comparison.take_turns({"a": lambda: None}, warmup=0, rounds=1)
-    assert [c.__name__ for c in used] == [clock]
-
-
-def test_labels_are_apart_in_order_and_near():
-    assert comparison.apart([3, 1, 9], 1) == [3, 1, 9]
-    assert comparison.apart([5, 5.5], 1) == [4.75, 5.75]
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        values = rng.uniform(0, 5, size=8)
-        places = np.array(comparison.apart(values, 0.5))
-        order = np.argsort(values)
-        assert all(b - a >= 0.5 - 1e-9 for a, b in pairwise(places[order]))
-        assert places.mean() == pytest.approx(values.mean())

@@ -57,7 +57,14 @@ def nbgraders_points(cell, value) -> float:
 
 
 def test_there_are_exercises():
-    assert {"ex1_convnext_block", "ex2_progressive_schedule"} <= {s.stem for s in SOURCES}
+    first = {"ex1_convnext_block", "ex2_progressive_schedule", "ex3_dinov2_features"}
+    assert first <= {s.stem for s in SOURCES}
+
+
+@by_name
+def test_both_notebooks_are_fresh(source):
+    why = exercises.stale(source)
+    assert why is None, f"{source.stem}: {why}; run `make notebooks`"
 
 
 @by_name

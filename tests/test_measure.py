@@ -209,3 +209,35 @@ def test_channel_cosine_distance_of_known_channels():
     # A mean over images.
     both = torch.cat([orthogonal, torch.ones(1, 2, 2, 4)])
     assert measure.channel_cosine_distance(both) == pytest.approx(0.5 * 0.5 * 12 / 16)
+
+
+def test_turns_alternate_and_warm_up_is_not_counted(monkeypatch):
+    calls = []
+    times = iter([9.0, 9.0, 1.0, 2.0, 4.0, 3.0])
+
+    def seconds(step, clock):
+        step()
+        return next(times)
+
+    monkeypatch.setattr(measure, "_seconds", seconds)
+    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
+    taken = measure.take_turns(steps, warmup=1, rounds=2)
+    assert "".join(calls) == "ba" + "ab" + "ba"
+    # Round 0: a 1, b 2. Round 1 begins with b: b 4, a 3.
+    assert (taken["a"].median, taken["b"].median) == (2.0, 3.0)
+    assert (taken["a"].q1, taken["a"].q3) == (1.5, 2.5)
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        measure.take_turns(steps, rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("threads", "accelerator", "clock"),
+    [(1, False, "process_time"), (2, False, "perf_counter"), (1, True, "perf_counter")],
+)
+def test_turns_on_one_thread_are_timed_by_the_processor(monkeypatch, threads, accelerator, clock):
+    used = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    monkeypatch.setattr(measure, "_seconds", lambda step, c: used.append(c) or 1.0)
+    measure.take_turns({"a": lambda: None}, warmup=0, rounds=1)
+    assert [c.__name__ for c in used] == [clock]

@@ -1,6 +1,7 @@
 """Figures carry alternative text; grids have the size they should."""
 
 import io
+from itertools import pairwise
 
 import IPython.display
 import matplotlib.pyplot as plt
@@ -148,3 +149,15 @@ def test_style_uses_the_palette():
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     assert colours == list(plots.PALETTE.values())[:6]
     assert len(set(plots.PALETTE.values())) == len(plots.PALETTE)
+
+
+def test_labels_are_apart_in_order_and_near():
+    assert plots.apart([3, 1, 9], 1) == [3, 1, 9]
+    assert plots.apart([5, 5.5], 1) == [4.75, 5.75]
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        values = rng.uniform(0, 5, size=8)
+        places = np.array(plots.apart(values, 0.5))
+        order = np.argsort(values)
+        assert all(b - a >= 0.5 - 1e-9 for a, b in pairwise(places[order]))
+        assert places.mean() == pytest.approx(values.mean())

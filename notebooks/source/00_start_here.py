@@ -373,7 +373,8 @@ CHAPTERS = {
     "08": "Choosing\na model",
 }
 EXERCISES = {"02": "ex1", "03": "ex2", "04": "ex3", "05": "ex4", "06": "ex5"}
-WRITTEN = ("00", "01", "02", "03", "04")
+WRITTEN = ("00", "01", "02", "03", "04", "06", "07", "08")
+SET = ("ex1", "ex2", "ex3")
 
 # %% tags=["hide-input"]
 blue, grey = plots.PALETTE["blue"], plots.PALETTE["grey"]
@@ -390,9 +391,10 @@ for x, (number, title) in enumerate(CHAPTERS.items()):
     )  # fmt: skip
     if number in EXERCISES:
         axis.plot([x, x], [0, -0.85], color=grey, lw=1, ls=":", zorder=1)
+        edge = blue if EXERCISES[number] in SET else grey
         axis.text(
-            x, -0.95, EXERCISES[number], ha="center", va="center", fontsize=9, color=grey, zorder=4,
-            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": grey},
+            x, -0.95, EXERCISES[number], ha="center", va="center", fontsize=9, color=edge, zorder=4,
+            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": edge},
         )  # fmt: skip
 axis.scatter([], [], s=90, color=blue, label="ready")
 axis.scatter([], [], s=90, color="white", edgecolor=grey, linewidth=1.4, label="planned")
@@ -403,9 +405,9 @@ plots.show(
     figure,
     alt="A line with nine stations, chapters 00 to 08: start here, timeline, ConvNeXt, EfficientNetV2, DINOv2, "
     "latent consistency, comparison, pretrained models, choosing a model. Exercises 1 to 5 hang under chapters 02 "
-    "to 06. Chapters 00 to 04 are ready; everything else is planned.",
-    caption="The chapters in reading order, with the exercise that belongs to each. Filled: ready to open. "
-    "Hollow: planned.",
+    "to 06. Chapter 05 and exercises 4 and 5 are planned; everything else is ready.",
+    caption="The chapters in reading order, with the exercise that belongs to each. Blue: ready to open. "
+    "Grey: planned.",
 )
 
 # %% [markdown]
@@ -417,12 +419,13 @@ plots.show(
 # | [03 EfficientNetV2](03_efficientnetv2.ipynb) | Can a network train faster and end up better? | ready |
 # | [04 DINOv2](04_dinov2.ipynb) | What can be learned from pictures without a single label? | ready |
 # | 05 Latent consistency | Why does drawing a picture take fifty steps, and can it take four? | planned |
-# | 06 Comparison | What comes out when they all meet on equal terms? | planned |
-# | 07 Pretrained models | How do you use weights that others trained? | planned |
-# | 08 Choosing a model | Which one for *your* problem? | planned |
+# | [06 Comparison](06_comparison.ipynb) | Which numbers of a table can be true? | ready |
+# | [07 Pretrained models](07_pretrained_models.ipynb) | How far do a few labels go with weights that others trained? | ready |
+# | [08 Choosing a model](08_choosing_a_model.ipynb) | Which one for *your* problem? | ready |
 #
-# The exercises, all planned: ex1 writes the ConvNeXt block, ex2 a progressive schedule, ex3 uses DINOv2's
-# features, ex4 measures the speed of latent consistency, ex5 compares models.
+# The exercises: [ex1](exercises/ex1_convnext_block.ipynb) writes the ConvNeXt block,
+# [ex2](exercises/ex2_progressive_schedule.ipynb) a progressive schedule, [ex3](exercises/ex3_dinov2_features.ipynb)
+# uses DINOv2's features. Planned: ex4 measures the speed of latent consistency, ex5 compares models.
 
 # %% [markdown]
 # ## What this chapter claims

@@ -202,8 +202,8 @@ HTML(
 )
 
 # %% [markdown]
-# Two gaps are on purpose. **MobileNetV3** has no row, because we have traced no accuracy for it; its cost is counted above. And **ViT-B/16**
-# is missing on the left: we have traced no figure with ImageNet-1k alone. A blank is better than a number from memory.
+# One gap is on purpose. **ViT-B/16** is missing on the left: we have traced no figure with ImageNet-1k alone. A blank is better than a number
+# from memory.
 #
 # ResNet-50 is there twice. It is the same network; only its training recipe is newer. Chapter [02](02_convnext.ipynb) has the story.
 
@@ -211,7 +211,7 @@ HTML(
 sources = sorted({(r.network, r.source) for r in EQUAL + MORE})
 for name in NETWORKS:
     keys = [key for network, key in sources if network == name]
-    print(f"{name:17} {', '.join(keys) or 'no accuracy traced'}")
+    print(f"{name:17} {', '.join(keys)}")
 
 # %% [markdown]
 # ### How large must a difference be?
@@ -359,11 +359,8 @@ _ = ledger.add(
 # networks, on the GPU and in larger batches. First one thread:
 
 # %% tags=["nbval-ignore-output"]
-# The gpu profile, which may use all pictures, times every network, and larger batches.
-MOST = math.inf if here.picture_count is None else 40  # GMACs of one call
-BATCH = here.width // 4
 torch.manual_seed(0)
-timed = [name for name in NETWORKS if comparison.count(name).macs / 1e9 < MOST]
+timed = [name for name in NETWORKS if comparison.count(name).macs / 1e9 < here.timed_gmacs]
 nets = {name: NETWORKS[name].build().eval().to(here.device) for name in timed}
 
 
@@ -381,7 +378,7 @@ def step(name: str, batch: int = 1):
 
 threads = torch.get_num_threads()
 torch.set_num_threads(1)
-one = comparison.take_turns({name: step(name) for name in timed}, rounds=7)
+one = measure.take_turns({name: step(name) for name in timed}, rounds=5)
 for name, taken in sorted(one.items(), key=lambda item: item[1].median):
     macs = comparison.count(name).macs / 1e9
     print(f"{name:17}{macs:7.2f} GMACs   {taken}   {macs / taken.median:6.1f} GMACs a second")
@@ -403,7 +400,7 @@ def label(axis, points: dict[str, tuple[float, float]], gap: float, colors: dict
     figure.canvas.draw()
     place = axis.transAxes.inverted().transform(axis.transData.transform(list(points.values())))
     height = dict(zip(points, place[:, 1], strict=True))
-    heights = comparison.apart([height[name] for name in names], gap)
+    heights = plots.apart([height[name] for name in names], gap)
     for name, y in zip(names, heights, strict=True):
         axis.annotate(
             name,
@@ -479,14 +476,15 @@ _ = ledger.add(
 # %% tags=["nbval-ignore-output"]
 best = measure.best_threads(step("ConvNeXt-T"), warmup=1, repeats=5)
 print(best)
-several = [name for name in timed if BATCH * gmacs[name] < MOST]
-batched = comparison.take_turns({name: step(name, BATCH) for name in several}, rounds=4)
+batch = here.timed_batch
+several = [name for name in timed if batch * gmacs[name] < here.timed_gmacs]
+batched = measure.take_turns({name: step(name, batch) for name in several}, rounds=3)
 torch.set_num_threads(best.threads)
-parallel = comparison.take_turns({name: step(name) for name in several}, rounds=5)
+parallel = measure.take_turns({name: step(name) for name in several}, rounds=5)
 torch.set_num_threads(1)
-print(f"\n{'ms a picture':17}{'one':>8}{f'batch {BATCH}':>10}{f'{best.threads} thread(s)':>14}")
+print(f"\n{'ms a picture':17}{'one':>8}{f'batch {batch}':>10}{f'{best.threads} thread(s)':>14}")
 for name in sorted(several, key=ms.get):
-    in_batch, with_threads = 1e3 * batched[name].median / BATCH, 1e3 * parallel[name].median
+    in_batch, with_threads = 1e3 * batched[name].median / batch, 1e3 * parallel[name].median
     print(f"{name:17}{ms[name]:8.1f}{in_batch:10.1f}{with_threads:14.1f}")
 
 # %% [markdown]
@@ -567,7 +565,7 @@ for name, layer in layers.items():
     steps[name] = lambda layer=layer: layer(features)
     work[name] = measure.count_macs(layer, features.shape)
     moved[name] = 2 * features.numel() + measure.count_params(layer)
-times = comparison.take_turns(steps, warmup=5, rounds=40)
+times = measure.take_turns(steps, warmup=5, rounds=40)
 for name in layers:
     print(
         f"{name:16}{work[name] / 1e6:8.1f} million multiply-adds,{work[name] / moved[name]:7.1f} for each number moved: "

@@ -515,7 +515,7 @@ _ = ledger.add(
 # **Fine-tuning** trains the whole network on. Its pretrained layers know something that a large step would destroy; the new classifier knows nothing. So they get different rates. Two ways:
 #
 # * *two groups*: the classifier at rate $\eta$, all that is pretrained at $\eta/10$;
-# * *layer-wise decay*: layer $\ell$ of $L$ at $\eta\,d^{\,L-\ell}$. Early layers, edges and textures, hardly move.
+# * *layer-wise decay* {cite:p}`bao2022beit`: layer $\ell$ of $L$ at $\eta\,d^{\,L-\ell}$. Early layers, edges and textures, hardly move.
 
 # %%
 net = zoo.load_timm(CHECKPOINT)
@@ -602,7 +602,7 @@ _ = ledger.add(
 #
 # ### Unfreezing, layer by layer
 #
-# *Gradual unfreezing* comes from language models (ULMFiT, arXiv 1801.06146): first only the classifier learns, then the last stage with it, then all. Here is how it is often written, for our network:
+# *Gradual unfreezing* comes from language models {cite:p}`howard2018ulmfit`: first only the classifier learns, then the last stage with it, then all. Here is how it is often written, for our network:
 
 
 # %%
@@ -700,6 +700,8 @@ for method, (label, _) in METHODS.items():
 # Four labels of each shape, seed 0: the linear probe, and fine-tuning with layer decay. Once more from the start, on your machine:
 
 # %%
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # as in the record
 K, SEED = 4, 0
 order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(SEED))
 shape = pool.shape[order]
@@ -735,6 +737,7 @@ transfer.fine_tune(
     transfer.decayed_rates(net, peak, SETTINGS["layer_decay"]),
 )
 took["layer_decay"] = time.process_time() - started
+torch.set_num_threads(threads)
 live["layer_decay"] = evaluate(net, (test.images, test.shape)).accuracy
 live = {method: 100 * value for method, value in live.items()}
 print(len(index), "labelled scenes,", config.epochs, "epochs of", len(index) // 32, "step")
@@ -909,6 +912,7 @@ ledger.verdicts()
 # %% [markdown]
 # ## What to read
 #
+# * {cite:t}`howard2018ulmfit` for gradual unfreezing, {cite:t}`bao2022beit` for layer-wise decay.
 # * The documentation of timm (huggingface.co/docs/timm), on feature extraction and on data configurations.
 # * {cite:t}`wightman2019timm`, the library itself: `timm/models/_features.py` and `timm/optim/_param_groups.py` are short.
 # * `modarch_utils/training/transfer.py`: rates, freezing and the cache of this chapter. `modarch_utils/recipes/transfer.py`: the record.
