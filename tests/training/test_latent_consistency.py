@@ -242,9 +242,10 @@ def test_a_student_comes_nearer_to_the_teachers_ends(trained, kind, left):
         return (found - ends).abs().mean().item()
 
     student = lora(pipe.unet) if kind == "lora" else lc.with_guidance(pipe.unet, 16)
-    config = replace(CONFIG, steps=40, lr=1e-2, batch_size=16, warmup=5, objective=objective)
-    _, curve = distil(trained, student, config, watch=away, every=20)
-    assert [row.step for row in curve] == [0, 20, 40]
+    # In the first 40 steps the average wavers: how far it gets depends on the processor's rounding.
+    config = replace(CONFIG, steps=80, lr=1e-2, batch_size=16, warmup=5, objective=objective)
+    _, curve = distil(trained, student, config, watch=away, every=40)
+    assert [row.step for row in curve] == [0, 40, 80]
     assert curve[-1].value < left * curve[0].value, curve
 
 
