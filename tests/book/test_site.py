@@ -14,11 +14,13 @@ from tools import book, ledger
 from tools.notebooks import NOTEBOOKS
 
 COMMITTED = sorted(NOTEBOOKS.glob("*.ipynb"))
+EXERCISES = sorted(NOTEBOOKS.glob("exercises/*.ipynb"))
 
 
 def test_contents_list_every_notebook(chapters):
     listed = [name for name in chapters if name.startswith("notebooks/")]
-    assert listed == [f"notebooks/{path.stem}" for path in COMMITTED]
+    names = [path.relative_to(NOTEBOOKS.parent) for path in COMMITTED + EXERCISES]
+    assert listed == [path.with_suffix("").as_posix() for path in names]
 
 
 def test_index_leads_to_the_first_page(site, chapters):
