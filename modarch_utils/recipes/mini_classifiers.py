@@ -26,6 +26,20 @@ from modarch_utils.training.history import History
 from modarch_utils.training.loop import evaluate, fit
 
 RUNS = Path("runs")
+
+CONFIG = TrainConfig(
+    epochs=12,
+    batch_size=128,
+    lr=4e-3,
+    weight_decay=0.05,
+    warmup_epochs=1.0,
+    label_smoothing=0.1,
+    ema_decay=0.998,
+    grad_clip=3.0,
+    augment="crop_flip",
+)
+"""One recipe for both, so that their features differ by architecture and pictures alone."""
+
 RENDERED = 64
 """Side in pixels of the scenes before each network's own resizing."""
 
@@ -42,13 +56,13 @@ class Mini:
     """What makes it small, for ``timm.create_model``."""
     train_args: dict
     """Of the training and the random start alone, as drop-path; not saved."""
-    config: TrainConfig
     image_size: int
     interpolation: str
     """``"bicubic"`` or ``"bilinear"``."""
     mean: tuple[float, float, float]
     """Of red, green and blue in [0, 1]."""
     std: tuple[float, float, float]
+    config: TrainConfig = CONFIG
     train_scenes: int = 16_000
     """Of stream 0."""
     held_out: int = 1_000

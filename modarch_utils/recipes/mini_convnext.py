@@ -7,24 +7,12 @@ training to ``records/mini_convnext.json``; called again, it writes both again w
 
 from modarch_utils.recipes import mini_classifiers
 from modarch_utils.recipes.mini_classifiers import Mini
-from modarch_utils.training.config import TrainConfig
 
 MINI = Mini(
     name="mini-convnext",
     architecture="convnext_atto",
     model_args={"depths": (2, 2, 4, 2), "dims": (16, 32, 64, 128)},
     train_args={"drop_path_rate": 0.05, "ls_init_value": 1e-2},
-    config=TrainConfig(
-        epochs=12,
-        batch_size=128,
-        lr=4e-3,
-        weight_decay=0.05,
-        warmup_epochs=1.0,
-        label_smoothing=0.1,
-        ema_decay=0.998,
-        grad_clip=3.0,
-        augment="crop_flip",
-    ),
     image_size=64,
     interpolation="bicubic",
     mean=(0.60, 0.59, 0.54),  # those of its scenes

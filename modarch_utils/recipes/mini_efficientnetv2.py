@@ -9,24 +9,12 @@ are as different there as published networks are.
 
 from modarch_utils.recipes import mini_classifiers
 from modarch_utils.recipes.mini_classifiers import Mini
-from modarch_utils.training.config import TrainConfig
 
 MINI = Mini(
     name="mini-efficientnetv2",
     architecture="tf_efficientnetv2_b0",
     model_args={"channel_multiplier": 0.35, "depth_multiplier": 0.5},
     train_args={"drop_path_rate": 0.05},
-    config=TrainConfig(
-        epochs=12,
-        batch_size=128,
-        lr=4e-3,
-        weight_decay=0.05,
-        warmup_epochs=1.0,
-        label_smoothing=0.1,
-        ema_decay=0.998,
-        grad_clip=3.0,
-        augment="crop_flip",
-    ),
     image_size=48,
     interpolation="bilinear",
     mean=(0.5, 0.5, 0.5),

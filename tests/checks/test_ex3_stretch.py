@@ -11,30 +11,25 @@ def name(value):
     return getattr(value, "__name__", None)
 
 
-@pytest.mark.parametrize("answer", stretch.RIGHT_FOREGROUND, ids=name)
+PARTS = (
+    (check_foreground, stretch.RIGHT_FOREGROUND, stretch.WRONG_FOREGROUND),
+    (check_partners, stretch.RIGHT_PARTNERS, stretch.WRONG_PARTNERS),
+)
+RIGHT = [(check, answer) for check, right, _ in PARTS for answer in right]
+WRONG = [(check, *case) for check, _, wrong in PARTS for case in wrong]
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT, ids=name)
 @pytest.mark.parametrize("seed", range(5))
-def test_right_foregrounds_pass(answer, seed):
-    report = check_foreground(answer, seed)
+def test_right_answers_pass(check, answer, seed):
+    report = check(answer, seed)
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize(("answer", "rows", "words"), stretch.WRONG_FOREGROUND, ids=name)
+@pytest.mark.parametrize(("check", "answer", "rows", "words"), WRONG, ids=name)
 @pytest.mark.parametrize("seed", range(3))
-def test_each_mistake_in_a_foreground_is_named(answer, rows, words, seed):
-    assert_names(check_foreground(answer, seed), {rows}, words)
-
-
-@pytest.mark.parametrize("answer", stretch.RIGHT_PARTNERS, ids=name)
-@pytest.mark.parametrize("seed", range(5))
-def test_right_partners_pass(answer, seed):
-    report = check_partners(answer, seed)
-    assert report.passed, str(report)
-
-
-@pytest.mark.parametrize(("answer", "rows", "words"), stretch.WRONG_PARTNERS, ids=name)
-@pytest.mark.parametrize("seed", range(3))
-def test_each_mistake_in_partners_is_named(answer, rows, words, seed):
-    assert_names(check_partners(answer, seed), {rows}, words)
+def test_each_mistake_is_named(check, answer, rows, words, seed):
+    assert_names(check(answer, seed), {rows}, words)
 
 
 @pytest.mark.parametrize("answer", [None, 3, lambda *_: None, lambda *_: "", print, lambda *x: x])
