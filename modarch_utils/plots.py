@@ -1,13 +1,15 @@
 """The course's figures: one palette, one style, and alternative text for every picture."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 PALETTE = {
@@ -176,6 +178,48 @@ def image_grid(
     if title:
         figure.suptitle(title, fontweight="bold")
     return figure
+
+
+def strip(rows: Mapping[str, torch.Tensor], columns: Sequence[str], *, size: float = 1.5) -> Figure:
+    """Draw pictures in named rows under named columns.
+
+    Args:
+        rows: names, each with one image (3 or 1, H, W) for each column.
+        columns: their titles.
+        size: inches for a picture.
+
+    Raises:
+        ValueError: no rows, or a row with more or fewer images than there are columns.
+    """
+    if not rows:
+        raise ValueError("A strip of pictures needs at least one row.")
+    for name, images in rows.items():
+        if len(images) != len(columns):
+            raise ValueError(f"Row {name!r} has {len(images)} images for {len(columns)} columns.")
+    margin = 1.3, 0.15 + 0.2 * max(title.count("\n") + 1 for title in columns)
+    figure, axes = plt.subplots(
+        len(rows),
+        len(columns),
+        figsize=(size * len(columns) + margin[0], size * len(rows) + margin[1]),
+        squeeze=False,
+    )
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(to_image(image))
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9, fontweight="normal", loc="center")
+    return figure
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Write 0.5, 1, 2, 5, 10 on a logarithmic axis, not powers of ten; its limits must be set."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1, 3)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def steps(

@@ -42,6 +42,15 @@ class Profile:
     """The one whose patches are painted."""
     dino_large: str
     """The one whose patches' lengths are looked at."""
+    convnets: tuple[str, str]
+    """A ConvNeXt and an EfficientNetV2 in timm's format, folders that ``zoo`` knows."""
+    text_to_image: str
+    """Stable Diffusion, a pipeline that ``zoo`` knows."""
+    lcm_lora: str
+    """Adapters that make it fast, a folder that ``zoo`` knows."""
+    lcm: str | None
+    """A whole latent consistency model, a pipeline that ``zoo`` knows; None for ``mini-lcm``,
+    which is a U-Net for ``mini-sd``'s other parts."""
     efficientnetv2: str
     """Network that it trains, a key of ``training.progressive_scenes.NETWORKS``."""
     block_widths: tuple[int, ...]
@@ -93,6 +102,10 @@ PROFILES = {
         dino_size=64,
         dino_patches="mini-dinov2-pretrained",
         dino_large="mini-dinov2",
+        convnets=("mini-convnext", "mini-efficientnetv2"),
+        text_to_image="mini-sd",
+        lcm_lora="mini-lcm-lora",
+        lcm=None,
         efficientnetv2="small",
         block_widths=(16, 48, 128),
         block_sides=(14, 28, 56),
@@ -117,6 +130,10 @@ PROFILES = {
         dino_size=224,
         dino_patches="dinov2_with_registers_small",
         dino_large="dinov2_large",
+        convnets=("convnext_tiny", "tf_efficientnetv2_s"),
+        text_to_image="stable-diffusion-v1-5",
+        lcm_lora="lcm-lora-sdv1-5",
+        lcm="lcm-dreamshaper-v7",
         efficientnetv2="s",
         block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
         block_sides=(7, 14, 28, 56, 112),

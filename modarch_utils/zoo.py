@@ -39,8 +39,8 @@ class Checkpoint:
     revision: str = ""
     """Commit on the hub."""
     timm_name: str = ""
-    """timm architecture that takes the weights; empty for a folder in the format of transformers
-    or diffusers."""
+    """timm architecture that takes the weights; empty for a folder that says itself what it holds,
+    in the format of transformers, diffusers or timm."""
     variant: str = ""
     """diffusers' name of the files in half precision, if those are the ones."""
     quality: str = ""
@@ -81,9 +81,28 @@ CHECKPOINTS = {
             "two",
         ),
         Checkpoint(
+            name="mini-sd",
+            kind="shipped",
+            location="mini-sd:model_index.json",
+            sha256="d34ebfa1831c9990a5ed7986d550296516da01394d6eb9a128d444557a84d513",
+            parts={
+                "text_encoder/model.safetensors": (
+                    "edb7134a7b33baf5dc48fbe3de46b8c1895a09b657c0d1c642ca9f481ec90edf"
+                ),
+                "unet/diffusion_pytorch_model.safetensors": (
+                    "255b30ffb6e7c40579547219fbd38df039136884435b6a6fbd13601a7606c606"
+                ),
+                "vae/diffusion_pytorch_model.safetensors": (
+                    "574c06312e5a1b2da0913f8b1c9d9544fcc7e7e6f3cf5e083e87159f96b918b1"
+                ),
+            },
+            quality="noise loss on held-out scenes 0.128, without their captions 0.138",
+        ),
+        Checkpoint(
             name="convnext_tiny",
             kind="hub",
             location="timm/convnext_tiny.fb_in1k:model.safetensors",
+            parts={"config.json": ""},
             revision="b43a6303c9fcf176d2d707478a128c2c91e93528",
             sha256="08b9dc9c3a3a29421de7996761e176501896d1ae7fc3085cf56a643772329276",
             timm_name="convnext_tiny.fb_in1k",
@@ -93,6 +112,7 @@ CHECKPOINTS = {
             name="tf_efficientnetv2_s",
             kind="hub",
             location="timm/tf_efficientnetv2_s.in21k_ft_in1k:model.safetensors",
+            parts={"config.json": ""},
             revision="ea9abc143ea2b9d8e1ec1de277bce02149b9cf0e",
             sha256="6f1933fb6c0d760eae03863ad0110570393e16c0610f8fe94dc9f978e52ec59c",
             timm_name="tf_efficientnetv2_s.in21k_ft_in1k",
@@ -213,7 +233,7 @@ def folder(name: str) -> Path:
 
 
 def _has_folder(entry: Checkpoint) -> bool:
-    return entry.kind == "shipped" or (entry.kind == "hub" and not entry.timm_name)
+    return entry.kind != "package"
 
 
 def _verified(entry: Checkpoint, file: Path, known: str) -> Path:

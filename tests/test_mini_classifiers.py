@@ -40,9 +40,7 @@ def place(tmp_path, monkeypatch):
 
 def tiny(mini):
     config = replace(mini.config, epochs=2, batch_size=8, lr=1e-3)
-    return replace(
-        mini, model_args=SMALL[mini.name], config=config, train_scenes=16, held_out=8, threads=1
-    )
+    return replace(mini, model_args=SMALL[mini.name], config=config, train_scenes=16, held_out=8)
 
 
 @by_recipe

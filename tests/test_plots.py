@@ -125,6 +125,40 @@ def test_image_grid_needs_a_caption_for_each_image():
         plots.image_grid(torch.zeros(2, 3, 8, 8), captions=["one"])
 
 
+def test_strip():
+    rows = {"first": torch.rand(2, 3, 8, 8), "second": torch.rand(2, 3, 8, 8)}
+    figure = plots.strip(rows, ["left", "right\nside"], size=1)
+    assert [axis.get_title() for axis in figure.axes] == ["left", "right\nside", "", ""]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["first", "", "second", ""]
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    for array, image in zip(shown, torch.cat(list(rows.values())), strict=True):
+        np.testing.assert_array_equal(array, image.permute(1, 2, 0))
+    assert figure.get_size_inches() == pytest.approx([3.3, 2.55])
+    assert len(plots.strip({"only": torch.rand(1, 3, 8, 8)}, ["one"]).axes) == 1
+
+
+def test_strip_needs_rows_of_the_columns_length():
+    with pytest.raises(ValueError, match="at least one row"):
+        plots.strip({}, ["one"])
+    with pytest.raises(ValueError, match="Row 'a' has 2 images for 1 columns"):
+        plots.strip({"a": torch.rand(2, 3, 8, 8)}, ["one"])
+
+
+@pytest.mark.parametrize(
+    "limits, expected",
+    [((0.4, 6), ["0.5", "1", "2", "5"]), ((1, 300), ["1", "3", "10", "30", "100", "300"])],
+)
+def test_plain_numbers(limits, expected):
+    figure, axis = plt.subplots()
+    axis.set(xscale="log", xlim=limits)
+    plots.plain_numbers(axis.xaxis)
+    figure.canvas.draw()
+    low, high = limits
+    shown = [t for t in axis.get_xticklabels() if low <= t.get_position()[0] <= high]
+    assert [t.get_text() for t in shown] == expected
+    assert not any(t.get_text() for t in axis.get_xticklabels(minor=True))
+
+
 def test_to_image():
     floats = torch.tensor([-1.0, 0.25, 2.0]).view(3, 1, 1).requires_grad_()
     assert plots.to_image(floats).tolist() == [[[0, 0.25, 1]]]

@@ -4,7 +4,6 @@ Every part is an object of diffusers or transformers, so that the folder which :
 ``save_pretrained`` writes is loaded by ``DiffusionPipeline.from_pretrained`` without this package.
 """
 
-import copy
 import json
 import re
 from collections.abc import Iterable
@@ -259,7 +258,7 @@ def save_half(network: ModelMixin, folder: Path) -> Path:
 
     Its class's ``from_pretrained(folder)`` makes them float32 again.
     """
-    copy.deepcopy(network).half().save_pretrained(folder)
+    _half(network).save_pretrained(folder)
     (file,) = folder.glob("*.safetensors")
     file.chmod(0o644)  # it is written for its owner alone
     return file
@@ -271,7 +270,7 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> list[Path]:
     Loaded again, everything is float32. The text model is stored so: transformers would load
     halves as halves, and a half-precision text does not fit a float32 U-Net.
     """
-    halves = {name: copy.deepcopy(getattr(pipe, name)).half() for name in ("vae", "unet")}
+    halves = {name: _half(getattr(pipe, name)) for name in ("vae", "unet")}
     StableDiffusionPipeline(
         **{**pipe.components, **halves}, requires_safety_checker=False
     ).save_pretrained(folder)
@@ -279,6 +278,14 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> list[Path]:
     for file in files:
         file.chmod(0o644)
     return files
+
+
+def _half(network: ModelMixin) -> ModelMixin:
+    """A copy that does not remember the folder it was loaded from: it is of no use elsewhere."""
+    config = {key: value for key, value in network.config.items() if key != "_name_or_path"}
+    half = type(network).from_config(config).half()
+    half.load_state_dict(network.state_dict())
+    return half
 
 
 def _merges(bpe: Tokenizer) -> list[tuple[str, str]]:

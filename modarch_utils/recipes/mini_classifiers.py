@@ -67,7 +67,6 @@ class Mini:
     """Of stream 0."""
     held_out: int = 1_000
     """Of stream 1."""
-    threads: int = 2
 
 
 class Normalised(nn.Module):
@@ -148,7 +147,6 @@ def card(mini: Mini, file: Path, quality: dict[str, float], minutes: float, para
     side = mini.image_size
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (mini.mean, mini.std))
     rows = "\n".join(f"| {framing} | {100 * share:.1f} |" for framing, share in quality.items())
-    threads = "thread" if mini.threads == 1 else "threads"
     return f"""# {mini.name}
 
 A `{mini.architecture}` of timm, made small: {params:,} parameters. It was trained with labels to \
@@ -170,8 +168,7 @@ features = timm.create_model(f"local-dir:{{folder}}", pretrained=True, num_class
 pixels; label: the shape, one of {len(scenes.SHAPES)} |
 | Recipe | `python -m modarch_utils.recipes.{mini.name.replace("-", "_")}` |
 | Seed | {mini.config.seed} |
-| Length | {mini.config.epochs} epochs, {minutes:.0f} minutes by the clock on {mini.threads} \
-{threads} |
+| Length | {mini.config.epochs} epochs, {minutes:.0f} minutes by the clock on one thread |
 | Input | {side}×{side} pixels, {mini.interpolation}, mean {mean}, standard deviation {std} |
 | Weights | `{file.name}`, float16, sha256 `{export.sha256(file.parent)}` |
 
@@ -192,7 +189,7 @@ timm. It was trained on `close` alone.
 
 def make(mini: Mini) -> None:
     """Train what is missing of the run; print each epoch; write weights, card and record."""
-    torch.set_num_threads(mini.threads)
+    torch.set_num_threads(1)
     train, held_out = (
         pictures(mini, stream, n) for stream, n in enumerate((mini.train_scenes, mini.held_out))
     )

@@ -1,6 +1,6 @@
 """Train the small ConvNeXt whose frozen features exercise 5 compares, with labels of shapes.
 
-``python -m modarch_utils.recipes.mini_convnext`` trains on two threads, goes on where it was
+``python -m modarch_utils.recipes.mini_convnext`` trains on one thread, goes on where it was
 stopped, and ends by writing ``weights/mini-convnext`` in timm's format and the course of the
 training to ``records/mini_convnext.json``; called again, it writes both again without training.
 """

@@ -1,6 +1,6 @@
 """Train the small EfficientNetV2 whose frozen features exercise 5 compares, with labels of shapes.
 
-``python -m modarch_utils.recipes.mini_efficientnetv2`` trains on two threads, goes on where it was
+``python -m modarch_utils.recipes.mini_efficientnetv2`` trains on one thread, goes on where it was
 stopped, and ends by writing ``weights/mini-efficientnetv2`` in timm's format and the course of the
 training to ``records/mini_efficientnetv2.json``; called again, it writes both again without
 training. Its pictures are smaller than mini-convnext's, and normalised in another way: the two

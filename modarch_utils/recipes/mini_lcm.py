@@ -1,7 +1,7 @@
 """Distil a whole latent consistency model from ``mini-sd`` (chapter 05_latent_consistency).
 
-``python -m modarch_utils.recipes.mini_lcm`` trains a U-Net that is told the guidance scale, on two
-threads, goes on where it was stopped, and ends by writing it to ``weights/mini-lcm`` and the course
+``python -m modarch_utils.recipes.mini_lcm`` trains a U-Net that is told the guidance scale, on one
+thread, goes on where it was stopped, and ends by writing it to ``weights/mini-lcm`` and the course
 of the training to ``records/mini_lcm.json``; called again, it writes both again without training.
 Now and then it writes a picture of what four steps draw. Autoencoder and text model are
 ``mini-sd``'s.
@@ -24,7 +24,6 @@ from modarch_utils.recipes.latent_students import (
     teacher,
     write_card,
 )
-from modarch_utils.recipes.mini_sd_autoencoder import THREADS
 from modarch_utils.training.consistency import ConsistencyConfig
 from modarch_utils.training.latent_consistency import (
     LatentDistillationConfig,
@@ -57,7 +56,7 @@ image = pipe(prompt, num_inference_steps=4, guidance_scale={GUIDANCE}).images[0]
 
 def main() -> None:
     """Train what is missing of the run; write U-Net, card and record."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     pipe = teacher()
     unet, curve = distilled(pipe, with_guidance(pipe.unet), CONFIG, RUN, GUIDANCE)
     file = save_half(unet, zoo.WEIGHTS / NAME)
@@ -74,7 +73,7 @@ def main() -> None:
             "Data": f"the captioned scenes of `{TEACHER}`",
             "Seed": f"{CONFIG.seed}",
             "Length": f"{CONFIG.steps} steps of {CONFIG.batch_size}, {minutes(curve):.0f} minutes "
-            "by the clock on two threads",
+            "by the clock on one thread",
             "Guidance": f"`guidance_scale` {low:g} to {high:g}; loaded again, it is float32",
         },
         limits=f"It is no pipeline: autoencoder, text model and tokenizer are `{TEACHER}`'s. "

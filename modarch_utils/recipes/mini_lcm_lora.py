@@ -1,6 +1,6 @@
 """Distil LCM-LoRA from ``mini-sd`` (chapter 05_latent_consistency).
 
-``python -m modarch_utils.recipes.mini_lcm_lora`` trains adapters on two threads, goes on where it
+``python -m modarch_utils.recipes.mini_lcm_lora`` trains adapters on one thread, goes on where it
 was stopped, and ends by writing them to ``weights/mini-lcm-lora`` and the course of the training to
 ``records/mini_lcm_lora.json``; called again, it writes both again without training. Now and then
 it writes a picture of what four steps draw.
@@ -25,7 +25,6 @@ from modarch_utils.recipes.latent_students import (
     teacher,
     write_card,
 )
-from modarch_utils.recipes.mini_sd_autoencoder import THREADS
 from modarch_utils.training.consistency import ConsistencyConfig
 from modarch_utils.training.latent_consistency import LatentDistillationConfig, Row, add_lora
 
@@ -54,7 +53,7 @@ image = pipe(prompt, num_inference_steps=4, guidance_scale=1.0).images[0]
 
 def main() -> None:
     """Train what is missing of the run; write adapters, card and record."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     pipe = teacher()
     student = add_lora(copy.deepcopy(pipe.unet), RANK, CONFIG.seed)
     share = count_params(student, trainable=True) / count_params(pipe.unet)
@@ -80,7 +79,7 @@ def card(file: Path, unet: UNet2DConditionModel, share: float, curve: list[Row])
             "Data": f"the captioned scenes of `{TEACHER}`",
             "Seed": f"{CONFIG.seed}",
             "Length": f"{CONFIG.steps} steps of {CONFIG.batch_size}, {minutes(curve):.0f} minutes "
-            "by the clock on two threads",
+            "by the clock on one thread",
         },
         limits=f"It fits `{TEACHER}` and no other network. Guidance is built in at one scale, "
         "which the student was not told: a `guidance_scale` above 1 guides a second time, and "

@@ -1,7 +1,7 @@
 """Teach ``mini-sd`` a style by a LoRA: pencil sketches (chapter 05_latent_consistency).
 
 ``python -m modarch_utils.recipes.mini_pencil`` trains adapters with the ordinary diffusion loss on
-scenes redrawn with a pencil, on two threads, goes on where it was stopped, and ends by writing them
+scenes redrawn with a pencil, on one thread, goes on where it was stopped, and ends by writing them
 to ``weights/mini-pencil`` and the course of the training to ``records/mini_pencil.json``; called
 again, it writes both again without training. Each epoch writes a picture of what the model draws.
 """
@@ -20,7 +20,7 @@ from modarch_utils.models.mini_sd import token_ids
 from modarch_utils.recipes import mini_sd
 from modarch_utils.recipes.epochs import each_epoch, keep
 from modarch_utils.recipes.latent_students import TEACHER, save_lora, teacher, write_card
-from modarch_utils.recipes.mini_sd_autoencoder import THREADS, save_sheet
+from modarch_utils.recipes.mini_sd_autoencoder import save_sheet
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.latent_consistency import add_lora
@@ -91,7 +91,7 @@ def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
 
 def main() -> None:
     """Train what is missing of the run; print each epoch; write adapters, card and record."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     pipe = teacher()
     latents, ids = training_set(pipe)
     size = count_params(pipe.unet)
@@ -132,7 +132,7 @@ def main() -> None:
             "mirror images, redrawn by `modarch_utils.data.sketch.pencil`",
             "Seed": f"{CONFIG.seed}",
             "Length": f"{CONFIG.epochs} epochs, {sum(history.seconds) / 60:.0f} minutes by the "
-            "clock on two threads",
+            "clock on one thread",
         },
         limits=f"It fits `{TEACHER}` and no other network, and it is no artist: its sketches "
         "imitate a filter over renderings. A sketch has no colour, whatever the prompt says.",

@@ -60,7 +60,7 @@ STYLES = ("pencil", "sketch", "of")
 """Words of no caption: a tokenizer cannot learn them later, a style's LoRA can."""
 
 CONFIG = TrainConfig(
-    epochs=5,
+    epochs=8,
     batch_size=32,
     lr=6e-4,
     weight_decay=0.01,

@@ -23,7 +23,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from matplotlib.ticker import LogLocator, NullFormatter
 from scipy import stats
 from torch import nn
 
@@ -385,14 +384,6 @@ for name, taken in sorted(one.items(), key=lambda item: item[1].median):
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-def plain(axis) -> None:
-    """Numbers as people write them on a logarithmic axis."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1, 3)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
 def label(axis, points: dict[str, tuple[float, float]], gap: float, colors: dict[str, str]):
     """Names in a column at the right, each with a line to its point; the axes must be set up."""
     names = sorted(points, key=lambda name: points[name][1])
@@ -429,8 +420,8 @@ axis.plot(
 axis.set_xlim(*ends)
 axis.set_ylim(min(ms.values()) / 3, max(ms.values()) * 1.6)
 axis.legend(loc="upper left")
-plain(axis.xaxis)
-plain(axis.yaxis)
+plots.plain_numbers(axis.xaxis)
+plots.plain_numbers(axis.yaxis)
 axis.set(
     xlabel="multiply-adds (billions), each at its own resolution",
     ylabel="milliseconds for one picture",
@@ -699,7 +690,7 @@ for axis, (axis_name, cost_of) in zip(axes, COSTS.items(), strict=True):
         axis.axhline(r.top1, color="#E5E7EB", lw=0.8, zorder=0)
     axis.grid(visible=False)
     axis.set(xscale="log", xlabel=axis_name)
-    plain(axis.xaxis)
+    plots.plain_numbers(axis.xaxis)
 axes[0].set(ylabel="ImageNet-1k top-1 (%)", title="Three costs, three fronts")
 edge = axes[2].get_xlim()[1]
 axes[2].set_xlim(right=edge)

@@ -19,7 +19,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import transformers
-from matplotlib.ticker import LogLocator, NullFormatter
 from torch import nn
 from transformers import AutoImageProcessor, AutoModel
 
@@ -144,14 +143,6 @@ ms = {name: 1e3 * measured[name].median for name in SMALL}
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-def plain(axis) -> None:
-    """Numbers as people write them on a logarithmic axis."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1, 3)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
 figure, axis = plt.subplots(figsize=(8, 3))
 for k, name in enumerate(SMALL):
     quartiles = [1e3 * measured[name].q1, 1e3 * measured[name].q3]
@@ -181,7 +172,7 @@ axis.set(
     ylim=(len(SMALL) - 0.5, -0.7),
 )
 axis.set_yticks(range(len(SMALL)), SMALL)
-plain(axis.xaxis)
+plots.plain_numbers(axis.xaxis)
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     figure,
@@ -259,7 +250,7 @@ for axis, spent, most, chosen, label in panels:
         )
     axis.axvline(most, color=COLOR["ink"], lw=1, ls="--", zorder=0)
     axis.set(xscale="log", xlabel=label, xlim=(min(spent.values()) / 9, 1.5 * max(spent.values())))
-    plain(axis.xaxis)
+    plots.plain_numbers(axis.xaxis)
 axes[0].set(ylabel="ImageNet-1k top-1 (%)", title="By multiply-adds")
 axes[1].set(title="By time")
 plots.show(
@@ -572,7 +563,7 @@ axis.set(
     ylabel="FID, cited",
 )
 for each in (axis.xaxis, axis.yaxis):
-    plain(each)
+    plots.plain_numbers(each)
 axis.set_title("Few steps: cost and quality")
 axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(

@@ -6,7 +6,12 @@ import sys
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, PNDMScheduler, UNet2DConditionModel
+from diffusers import (
+    DDIMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTokenizer
 
 from modarch_utils.data import scenes
@@ -114,6 +119,18 @@ image = pipe("a red torus on grass", num_inference_steps=2, guidance_scale=3.0, 
 torch.save(image, sys.argv[2])
 assert not any(name.startswith("modarch") for name in sys.modules)
 """
+
+
+def test_a_folder_does_not_tell_where_its_parts_came_from(saved, tmp_path):
+    """Saved from a pipeline that was loaded, it is the same, byte for byte."""
+    _, folder, files = saved
+    again = mini_sd.save(StableDiffusionPipeline.from_pretrained(folder), tmp_path)
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files]
+    for file in folder.rglob("*.json"):
+        copy = tmp_path / file.relative_to(folder)
+        assert str(folder) not in copy.read_text()
+        if file.parent.name in ("vae", "unet"):
+            assert copy.read_text() == file.read_text()
 
 
 def test_a_stranger_loads_the_folder(saved, tmp_path):
