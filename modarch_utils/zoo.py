@@ -99,6 +99,21 @@ CHECKPOINTS = {
             quality="noise loss on held-out scenes 0.128, without their captions 0.138",
         ),
         Checkpoint(
+            name="mini-lcm",
+            kind="shipped",
+            location="mini-lcm:diffusion_pytorch_model.safetensors",
+            sha256="6bfc464874cc19ea4cbe3ddf03253997a4d6f3d8395e72d10d306846d1b4095d",
+            parts={"config.json": ""},
+            quality="QUALITY",
+        ),
+        Checkpoint(
+            name="mini-lcm-lora",
+            kind="shipped",
+            location="mini-lcm-lora:pytorch_lora_weights.safetensors",
+            sha256="24fd4e53e8e6bc2fc64193aaeb0234d8fdb92b3f0fe669b8064dbb5e0d08fc24",
+            quality="QUALITY",
+        ),
+        Checkpoint(
             name="convnext_tiny",
             kind="hub",
             location="timm/convnext_tiny.fb_in1k:model.safetensors",
