@@ -96,7 +96,7 @@ CHECKPOINTS = {
                     "574c06312e5a1b2da0913f8b1c9d9544fcc7e7e6f3cf5e083e87159f96b918b1"
                 ),
             },
-            quality="noise loss on held-out scenes 0.128, without their captions 0.138",
+            quality="99.7 % of 256 prompts' shapes, colours and grounds, in 50 guided steps",
         ),
         Checkpoint(
             name="mini-lcm",
@@ -104,14 +104,37 @@ CHECKPOINTS = {
             location="mini-lcm:diffusion_pytorch_model.safetensors",
             sha256="6bfc464874cc19ea4cbe3ddf03253997a4d6f3d8395e72d10d306846d1b4095d",
             parts={"config.json": ""},
-            quality="QUALITY",
+            quality="99.6 % of 256 prompts' shapes, colours and grounds, in 4 steps",
         ),
         Checkpoint(
             name="mini-lcm-lora",
             kind="shipped",
             location="mini-lcm-lora:pytorch_lora_weights.safetensors",
             sha256="24fd4e53e8e6bc2fc64193aaeb0234d8fdb92b3f0fe669b8064dbb5e0d08fc24",
-            quality="QUALITY",
+            quality="99.5 % of 256 prompts' shapes, colours and grounds, in 4 steps",
+        ),
+        Checkpoint(
+            name="mini-pencil",
+            kind="shipped",
+            location="mini-pencil:pytorch_lora_weights.safetensors",
+            sha256="cd708618782c56b1b20a6d4cd3e07fbd885bada594e3201b787e84c98f25126b",
+            quality="looked at in 05_latent_consistency; not measured",
+        ),
+        Checkpoint(
+            name="mini-convnext",
+            kind="shipped",
+            location="mini-convnext:model.safetensors",
+            sha256="68a8d8da8908749935d256b0680fd637ac86c4dd9cb2274eaeffd46a640fc184",
+            parts={"config.json": ""},
+            quality="99.6 % of 1,000 held-out scenes' shapes",
+        ),
+        Checkpoint(
+            name="mini-efficientnetv2",
+            kind="shipped",
+            location="mini-efficientnetv2:model.safetensors",
+            sha256="dc069ac613c0f6afcb0d72649dfb037ad2e8412a3000abaa781f27b45e7c7b09",
+            parts={"config.json": ""},
+            quality="99.4 % of 1,000 held-out scenes' shapes",
         ),
         Checkpoint(
             name="convnext_tiny",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modarch_utils import records, zoo
-from modarch_utils.data import scenes
+from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.recipes import jobs, progressive, rates
 from modarch_utils.training import block_costs, costs
@@ -62,10 +62,18 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         "mini_dinov2_pretrained",
         "mini_dinov2",
         "dinov2_features",
+        "mini_sd_autoencoder",
+        "mini_convnext",
+        "mini_efficientnetv2",
     ],
 )
 def test_shipped_records_belong_to_this_renderer(name):
     assert records.load(name)["settings"]["scenes"] == scenes.version()
+
+
+@pytest.mark.parametrize("name", ["mini_reader", "mini_sd", "few_steps"])
+def test_shipped_records_of_pairs_belong_to_this_renderer(name):
+    assert records.load(name)["settings"]["scenes"] == pairs.version()
 
 
 def test_ladder_record_is_whole():

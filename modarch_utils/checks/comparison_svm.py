@@ -6,6 +6,7 @@ shares are compared with those of every mistake.
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,8 @@ def check_svm_accuracy(function: Callable[[Set, Set], float], seed: int = 0) -> 
         seed: decides the data sets.
     """
     rows = Rows(EXPECTED)
-    sets = list(trials(seed))
+    known = _known(seed)
+    sets = known.trials
     came: list[float] = []
     kept: list[bool] = []
 
@@ -82,7 +84,7 @@ def check_svm_accuracy(function: Callable[[Set, Set], float], seed: int = 0) -> 
 
     if not rows.add("runs", runs).passed:
         return rows.report("svm_accuracy")
-    blamed = _blamed(sets, came)
+    blamed = _blamed(known, came)
     for row in ("share", "training set alone", "scaled", "scaler", "linear"):
         rows.add(row, lambda row=row: blamed.get(row, RIGHT))
     rows.add(
@@ -110,21 +112,36 @@ def _number(result: object) -> float:
     return value
 
 
-def _blamed(sets: list[Trial], came: list[float]) -> dict[str, Seen]:
-    """Which rows are wrong: none, that of the mistake with these shares, or a guess."""
-    shares = [reference(*trial[:2]) for trial in sets]
-    apart = [abs(a - b) - t.tolerance for a, b, t in zip(came, shares, sets, strict=True)]
-    if max(apart) <= 0:
-        return {}
-    worst = int(np.argmax(apart))
-    words = f"{came[worst]:.2f} where about {shares[worst]:.2f} is right"
+class Known(NamedTuple):
+    """Data sets, and the shares on each of them: of a right answer, and of every mistake."""
+
+    trials: list[Trial]
+    right: list[float]
+    mistakes: list[list[float]]
+
+
+@cache  # they do not depend on the student, and a student asks more than once
+def _known(seed: int) -> Known:
+    sets = list(trials(seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        gaps = [
-            max(abs(a - m.share(*t[:2])) / t.tolerance for a, t in zip(came, sets, strict=True))
-            for m in MISTAKES
-        ]
-    found = MISTAKES[int(np.argmin(gaps))] if min(gaps) <= 1 else None
+        return Known(
+            sets,
+            [reference(*trial[:2]) for trial in sets],
+            [[mistake.share(*trial[:2]) for trial in sets] for mistake in MISTAKES],
+        )
+
+
+def _blamed(known: Known, came: list[float]) -> dict[str, Seen]:
+    """Which rows are wrong: none, that of the mistake with these shares, or a guess."""
+    tolerances = np.array([trial.tolerance for trial in known.trials])
+    apart = np.abs(np.array(came) - known.right) - tolerances
+    if apart.max() <= 0:
+        return {}
+    worst = int(apart.argmax())
+    words = f"{came[worst]:.2f} where about {known.right[worst]:.2f} is right"
+    gaps = (np.abs(np.array(came) - known.mistakes) / tolerances).max(axis=1)
+    found = MISTAKES[int(gaps.argmin())] if gaps.min() <= 1 else None
     if found is None:
         likely = "Fit scaler and SVM on the training set, and count on the test set."
         if came[CLEAR] < 0.7:

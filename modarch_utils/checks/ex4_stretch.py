@@ -1,6 +1,7 @@
 """Exercise 4, stretch parts: quality against steps, an equal budget, and a LoRA's strength."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -185,20 +186,16 @@ def check_with_strength(function: Callable[..., object], seed: int = 0) -> Repor
             multiplied by ``strength``.
         seed: decides the weights.
     """
-    with tiny.quiet(), tiny.lora(seed) as lora:
-        return _Strength(function, seed, lora).report()
+    with tiny.quiet(), tiny.lora(seed) as folder:
+        return _Strength(function, seed, folder).report()
 
 
 class _Strength:
-    def __init__(self, function: Callable, seed: int, lora: tiny.Lora):
-        self.function, self.lora, self.base = function, lora, tiny.pipeline(seed)
-        self.pipe = self._fresh(seed)
-
-    def _fresh(self, seed: int):
-        pipe = tiny.pipeline(seed)
-        pipe.scheduler = tiny.lcm(tiny.STABLE)
-        pipe.load_lora_weights(self.lora.folder)
-        return pipe
+    def __init__(self, function: Callable, seed: int, folder: Path):
+        self.function, self.seed = function, seed
+        self.pipe = tiny.pipeline(seed)
+        self.pipe.scheduler = tiny.lcm(tiny.STABLE)
+        self.pipe.load_lora_weights(folder)
 
     def report(self) -> Report:
         rows = Rows(
@@ -216,11 +213,10 @@ class _Strength:
         return rows.report("with_strength")
 
     def _known(self, strength: float) -> Tensor:
-        unet = self.lora.add_to(self.base.unet, strength)
-        return tiny.latents(tiny.with_sampler(self.base, tiny.lcm(tiny.STABLE), unet), steps=2)
+        return tiny.known(self.seed, tiny.lcm(tiny.STABLE), strength, self.seed)
 
     def _draw(self) -> Tensor:
-        return tiny.latents(self.pipe, steps=2)
+        return tiny.latents(self.pipe)
 
     def _with(self, strength: float) -> Tensor:
         return call(self.function, self.pipe, strength, self._draw, hint=tiny.hint)

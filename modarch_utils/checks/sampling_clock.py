@@ -4,13 +4,13 @@ The clock and the runs are made here: the runs move the clock, by seconds that w
 nothing waits. So what a function returns tells which of them it has counted, and how.
 """
 
-import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from .core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, wrong
+from .timing import COLD, STATISTICS, Machine, close
 
 EXPECTED = {
     "runs": "a dictionary with the seconds of every run, under its name",
@@ -21,29 +21,6 @@ EXPECTED = {
     "median": "of the counted calls",
 }
 NAMES = ("slow", "fast", "other")
-COLD = 20  # times slower is a first call
-
-
-class Machine:
-    """A clock, and runs that take their time by it."""
-
-    def __init__(self, names: tuple[str, ...], seed: int):
-        self.random = np.random.default_rng(seed)
-        self.now, self.order = 1000.0, []
-        self.took: dict[str, list[float]] = {name: [] for name in names}
-        self.runs = {name: lambda name=name: self._run(name) for name in names}
-
-    def clock(self) -> float:
-        return self.now
-
-    def _run(self, name: str) -> None:
-        usual = 3.0 / (1 + list(self.took).index(name))
-        seconds = usual * self.random.lognormal(sigma=0.5)
-        if not self.took[name]:
-            seconds *= COLD
-        self.took[name].append(seconds)
-        self.order.append(name)
-        self.now += seconds
 
 
 class Found(NamedTuple):
@@ -57,18 +34,6 @@ class Found(NamedTuple):
     """A key of :data:`WAYS`."""
 
 
-STATISTICS = {
-    "median": (statistics.median, ""),
-    "mean": (
-        statistics.mean,
-        "This is the mean, which one slow moment of the machine moves: take the median.",
-    ),
-    "smallest": (min, "This is the smallest: take the median."),
-    "largest": (max, "This is the largest: take the median."),
-    "sum": (sum, "This is the sum of all calls: take the median of them."),
-    "last": (lambda s: s[-1], "This is the last call alone: keep all, and take their median."),
-    "list": (list, "These are all of them: take their median."),
-}
 WAYS = {
     "right": (lambda took: took, ""),
     "backwards": (lambda took: [-s for s in took], "Start and end are swapped: end - start."),
@@ -157,7 +122,7 @@ class _Timed:
         rounds = [sum(each) for each in zip(*machine.took.values(), strict=False)]
         for taken in (rounds, rounds[1:]):
             values = [make(taken) for make, _ in STATISTICS.values()] if taken else []
-            if all(any(_close(r, v) for v in values) for r in result.values()):
+            if all(any(close(r, v) for v in values) for r in result.values()):
                 return wrong(
                     "the time of all runs together",
                     "The clock is read once a round: read it before and after each run.",
@@ -228,7 +193,7 @@ def _fits(result: dict, machine: Machine, found: Found) -> bool:
         if found.way == "cumulative":
             # From the first counted call on, over all runs, in the order in which they came.
             return _cumulative(result, machine, found)
-        if not _close(result[name], make(transform(took[-found.counted :]))):
+        if not close(result[name], make(transform(took[-found.counted :]))):
             return False
     return True
 
@@ -247,13 +212,7 @@ def _cumulative(result: dict, machine: Machine, found: Found) -> bool:
         passed += seconds
         since[name].append(passed)
     own = {name: list(np.cumsum(took[-found.counted :])) for name, took in machine.took.items()}
-    return any(all(_close(result[n], make(each[n])) for n in left) for each in (since, own))
-
-
-def _close(a: object, b: object) -> bool:
-    if isinstance(a, list) or isinstance(b, list):
-        return isinstance(a, list) and isinstance(b, list) and np.allclose(a, b, atol=1e-7)
-    return abs(a - b) <= 1e-7 * max(abs(a), abs(b))
+    return any(all(close(result[n], make(each[n])) for n in left) for each in (since, own))
 
 
 def _example(result: dict) -> str:

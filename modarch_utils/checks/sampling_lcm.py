@@ -70,36 +70,35 @@ def check_lcm_pipeline(
         function: from a StableDiffusionPipeline and a LoRA's folder to a pipeline with LCM-LoRA.
         seed: decides the weights.
     """
-    with tiny.quiet(), tiny.lora(seed) as lora, tiny.lora(seed + 1) as second:
-        return _Lcm(function, seed, lora, second).report()
+    with tiny.quiet(), tiny.lora(seed) as first, tiny.lora(seed + 1) as second:
+        return _Lcm(function, seed, {seed: first, seed + 1: second}).report()
 
 
 class _Lcm:
-    def __init__(self, function: Callable, seed: int, lora: tiny.Lora, second: tiny.Lora):
-        self.function, self.seed, self.lora, self.second = function, seed, lora, second
-        self.pipe = tiny.pipeline(seed)
+    def __init__(self, function: Callable, seed: int, folders: dict[int, Path]):
+        self.function, self.seed, self.folders = function, seed, folders
         self.found: Found | None = None
 
     def report(self) -> Report:
         rows = Rows(EXPECTED)
         if rows.add("runs", self._runs).passed:
+            rows.add("caller", self._caller)  # of the pipeline that it was just given
             rows.add("LoRA", self._strength)
             rows.add("LCM", self._sampler)
             rows.add("clipping", self._clipping, ("LCM",))
             rows.add("noise schedule", self._schedule, ("LCM",))
             rows.add("folder", self._folder, ("LoRA",))
-            rows.add("caller", self._caller)
         return rows.report("lcm_pipeline")
 
-    def _draws(self, scheduler=None, lora: tiny.Lora | None = None) -> Tensor:
-        given = tiny.pipeline(self.seed)
-        given.scheduler = scheduler or given.scheduler
-        folder = (lora or self.lora).folder
-        return tiny.drawn(tiny.made_pipeline(self.function, given, folder))
+    def _draws(self, scheduler=None, more: int = 0) -> Tensor:
+        """What the student's pipeline draws, made with this sampler; ``more`` is the LoRA's."""
+        self.given = tiny.pipeline(self.seed)
+        self.given.scheduler = scheduler or self.given.scheduler
+        folder = self.folders[self.seed + more]
+        return tiny.drawn(tiny.made_pipeline(self.function, self.given, folder))
 
-    def _known(self, scheduler, strength: float, lora: tiny.Lora | None = None) -> Tensor:
-        unet = (lora or self.lora).add_to(self.pipe.unet, strength)
-        return tiny.latents(tiny.with_sampler(self.pipe, scheduler, unet))
+    def _known(self, scheduler, strength: float, more: int = 0) -> Tensor:
+        return tiny.known(self.seed, scheduler, strength, self.seed + more)
 
     def _runs(self) -> Seen:
         came = self._draws()
@@ -149,9 +148,9 @@ class _Lcm:
         )
 
     def _folder(self) -> Seen:
-        came = self._draws(lora=self.second)
+        came = self._draws(more=1)
         scheduler = SAMPLERS[self.found.sampler][0]
-        if tiny.same(came, self._known(scheduler(), 1.0, self.second)):
+        if tiny.same(came, self._known(scheduler(), 1.0, more=1)):
             return RIGHT
         return wrong(
             "not the second folder's LoRA",
@@ -159,14 +158,11 @@ class _Lcm:
         )
 
     def _caller(self) -> Seen:
-        given = tiny.pipeline(self.seed)
-        before, scheduler = tiny.latents(given), given.scheduler
-        tiny.drawn(tiny.made_pipeline(self.function, given, self.lora.folder))
-        after = tiny.latents(given)
-        if tiny.same(before, after):
+        before = self._known(tiny.pndm(), 0.0)
+        if tiny.same(before, tiny.latents(self.given)):
             return RIGHT
-        given.scheduler = scheduler
-        if tiny.same(before, tiny.latents(given)):
+        self.given.scheduler = tiny.pndm()
+        if tiny.same(before, tiny.latents(self.given)):
             return wrong(
                 "the given pipeline has another scheduler",
                 "The caller's pipeline was changed in place: make a new one from its parts.",

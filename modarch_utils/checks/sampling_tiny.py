@@ -1,7 +1,8 @@
 """What the checks of exercise 4 share: small pipelines with random weights, and what they do.
 
 Stable Diffusion's classes with a U-Net of one level, 16×16 pixels, and a LoRA in a folder. Nothing
-is trained and nothing is loaded from a hub.
+is trained and nothing is loaded from a hub. What the checks themselves draw is drawn once for each
+seed; networks that student code is given are always new copies.
 """
 
 import contextlib
@@ -9,8 +10,8 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from diffusers import (
@@ -36,7 +37,7 @@ SIZE = MiniSDConfig(
     image_size=16,
     vae_channels=(8, 8),
     unet_channels=(32,),
-    attention=(True,),
+    attention=(False,),  # the middle always has it
     text_dim=32,
     text_layers=1,
     tokens=7,
@@ -52,23 +53,8 @@ STABLE = {
 OTHER = STABLE | {"beta_end": 0.02, "prediction_type": "v_prediction"}
 """One that no library has as its default."""
 RANK = 2
+STEPS = 3
 TOLERANCE = 1e-3  # of the largest number: adapters beside the weights, or added to them
-
-
-class Lora(NamedTuple):
-    """Adapters in a folder, and what they add to a U-Net."""
-
-    folder: Path
-    layers: dict[str, tuple[Tensor, Tensor]]
-    """Name of a layer: A ``(rank, inputs)`` and B ``(outputs, rank)``."""
-
-    def add_to(self, unet: UNet2DConditionModel, times: float = 1.0) -> UNet2DConditionModel:
-        """A copy of the U-Net, without adapters, whose weights are W + ``times`` · B A."""
-        unet = copy.deepcopy(unet)
-        with torch.no_grad():
-            for name, (a, b) in self.layers.items():
-                unet.get_submodule(name).weight += times * b @ a
-        return unet
 
 
 @contextlib.contextmanager
@@ -85,7 +71,16 @@ def quiet() -> Iterator[None]:
 
 
 def pipeline(seed: int = 0) -> StableDiffusionPipeline:
-    """A small pipeline with random weights; it samples with PNDM, as Stable Diffusion 1.5 does."""
+    """A small pipeline with random weights; it samples with PNDM, as Stable Diffusion 1.5 does.
+
+    Every call gives new networks, with the same weights for the same seed.
+    """
+    return copy.deepcopy(_original(seed))
+
+
+@cache
+def _original(seed: int) -> StableDiffusionPipeline:
+    """The one that is copied. Student code never gets hold of it."""
     torch.manual_seed(seed)
     words = mini_sd.tokenizer(" ".join(PROMPTS).split(), SIZE.tokens)
     unet, text = mini_sd.unet(SIZE), mini_sd.text_model(words, SIZE)
@@ -135,23 +130,35 @@ def ddim(schedule: dict, spacing: str = "trailing", clip: bool = False) -> DDIMS
 
 
 @contextlib.contextmanager
-def lora(seed: int = 0) -> Iterator[Lora]:
-    """Random adapters for the small U-Net, in a folder that is gone afterwards."""
+def lora(seed: int = 0) -> Iterator[Path]:
+    """The folder of a seed's adapters for the small U-Net. It is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        StableDiffusionPipeline.save_lora_weights(folder, _adapters(seed))
+        yield Path(folder)
+
+
+@cache
+def _adapters(seed: int) -> dict[str, Tensor]:
+    """Random adapters, under peft's names."""
     torch.manual_seed(1000 + seed)
     unet = mini_sd.unet(SIZE)
     unet.add_adapter(LoraConfig(r=RANK, target_modules=["to_q", "to_v", "to_out.0"]))
     for name, p in unet.named_parameters():
         if "lora_" in name:
             nn.init.normal_(p, std=0.3)
-    state = {name: value.clone() for name, value in get_peft_model_state_dict(unet).items()}
-    layers = {
-        name.removesuffix(".lora_A.weight"): (a, state[name.replace("lora_A", "lora_B")])
-        for name, a in state.items()
-        if "lora_A" in name
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        StableDiffusionPipeline.save_lora_weights(folder, state)
-        yield Lora(Path(folder), layers)
+    return {name: value.clone() for name, value in get_peft_model_state_dict(unet).items()}
+
+
+@cache
+def _with_lora(seed: int, lora: int, times: float) -> UNet2DConditionModel:
+    """A seed's U-Net, without adapters, whose weights are W + ``times`` · B A of another seed's."""
+    unet, state = pipeline(seed).unet, _adapters(lora)
+    with torch.no_grad():
+        for name, a in state.items():
+            if "lora_A" in name:
+                b = state[name.replace("lora_A", "lora_B")]
+                unet.get_submodule(name.removesuffix(".lora_A.weight")).weight += times * b @ a
+    return unet
 
 
 def noise(pictures: int, seed: int) -> Tensor:
@@ -161,7 +168,7 @@ def noise(pictures: int, seed: int) -> Tensor:
     return torch.randn(pictures, SIZE.latent_channels, side, side, generator=random)
 
 
-def latents(pipe: DiffusionPipeline, steps: int = 4, seed: int = 5) -> Tensor:
+def latents(pipe: DiffusionPipeline, steps: int = STEPS, seed: int = 5) -> Tensor:
     """What a pipeline makes of a fixed noise in a few steps, without guidance; not decoded."""
     return pipe(
         PROMPTS[:2],
@@ -179,6 +186,25 @@ def with_sampler(pipe: DiffusionPipeline, scheduler, unet: nn.Module | None = No
     made = silent(StableDiffusionPipeline(**parts, requires_safety_checker=False))
     made.scheduler = scheduler  # the constructor would repair one that clips
     return made
+
+
+def known(seed: int, scheduler, strength: float = 0.0, lora: int = 0) -> Tensor:
+    """:func:`latents` by a seed's networks with a sampler.
+
+    Args:
+        seed: of :func:`pipeline`.
+        scheduler: the sampler, with its settings.
+        strength: the part of the adapters that is added to the U-Net's weights.
+        lora: the adapters' seed.
+    """
+    case = seed, scheduler.to_json_string(), strength, lora
+    if case not in _KNOWN:
+        unet = _with_lora(seed, lora, strength)
+        _KNOWN[case] = latents(with_sampler(_original(seed), scheduler, unet))
+    return _KNOWN[case]
+
+
+_KNOWN: dict[tuple, Tensor] = {}
 
 
 def made_pipeline(function: Callable, *args) -> DiffusionPipeline:

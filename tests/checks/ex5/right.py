@@ -3,7 +3,9 @@
 import json
 import statistics
 import time
+import timeit
 from functools import partial
+from time import monotonic_ns as ticks
 
 import numpy as np
 import timm
@@ -357,7 +359,60 @@ def of_tensors(work, pictures, repeats):
     return torch.tensor([once() for _ in range(repeats)]).median().item() / pictures * 1000
 
 
-TIME = [a_loop, by_the_course, nanoseconds, all_but_the_first, marks, of_tensors]
+def a_name_of_its_own(work, pictures, repeats, now=time.time_ns):
+    work()
+    times = []
+    for call in range(repeats):
+        clock = (ticks, now)[call % 2]
+        start = clock()
+        work()
+        times.append(clock() - start)
+    return sorted(times)[repeats // 2] / (1e6 * pictures)
+
+
+def by_timeit(work, pictures, repeats):
+    work()
+    return statistics.median(timeit.repeat(work, number=1, repeat=repeats)) * 1e3 / pictures
+
+
+def on_a_busy_machine(work, pictures, repeats):
+    def slowly():
+        work()
+        time.sleep(0.02)
+
+    return a_loop(slowly, pictures, repeats)
+
+
+class Stopwatch:
+    def __enter__(self):
+        self.start = timeit.default_timer()
+        return self
+
+    def __exit__(self, *_):
+        self.seconds = timeit.default_timer() - self.start
+
+
+def with_a_stopwatch(work, pictures, repeats):
+    work()
+    watches = [Stopwatch() for _ in range(repeats)]
+    for watch in watches:
+        with watch:
+            work()
+    return np.median([watch.seconds for watch in watches]) / pictures * 1000
+
+
+TIME = [
+    a_loop,
+    by_the_course,
+    nanoseconds,
+    all_but_the_first,
+    marks,
+    of_tensors,
+    a_name_of_its_own,
+    by_timeit,
+    on_a_busy_machine,
+    with_a_stopwatch,
+]
 
 # compare(open_network, folder, train, test)
 

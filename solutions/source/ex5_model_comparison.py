@@ -51,7 +51,7 @@ here = profile.current()
 # * `prepare(picture)`: from a PIL picture of any size to one input `(3, S, S)`, **as the folder says**: size, crop, interpolation, mean, standard deviation, and nothing random;
 # * `embed(batch)`: from inputs `(N, 3, S, S)` to features `(N, D)` on the CPU: pooled, without the classifier, in eval mode, with no graph for gradients.
 #
-# The weights in the file may be in half precision; features are `float32`.
+# The weights in the file may be in half precision; features are `float32`. Let the network compute on `here.device`, the fastest that this machine has: on most laptops that is the CPU.
 #
 # <details><summary>Hint 1: which name?</summary>
 # timm takes folders as well as names: <code>"local-dir:"</code> and the path. Without <code>pretrained=True</code> you get the architecture and random weights.
@@ -197,6 +197,9 @@ report_4.points(4)
 # <details><summary>Hint</summary>
 # <code>time.perf_counter()</code> gives seconds, and differences of it are exact.
 # </details>
+#
+# While the check calls your function, Python's clocks stand still, and only the check's `work` moves them, by seconds that it has drawn. So it knows the right number, however busy your machine is, and none of those seconds
+# has to be waited for.
 
 
 # %% tags=["solution:milliseconds"]
@@ -237,6 +240,8 @@ report_5.points(3)
 # <details><summary>Hint</summary>
 # In this order: clock, open, clock; features of both sets; clock, one SVM for each question, clock; then <code>milliseconds_per_picture</code> twice, with a <code>lambda</code> each.
 # </details>
+#
+# The check has the same kind of clock as before: opening, preparing, the network and the SVM move it.
 
 
 # %% tags=["solution:compare"]

@@ -143,6 +143,22 @@ def test_odd_things_are_refused(check):
         assert all(f.likely for f in report.findings if f.passed is False)
 
 
+@pytest.mark.parametrize("part", ["DDIM", "LCM"])
+def test_damage_does_not_last(part):
+    """The checks draw with networks of their own, once; no answer may reach those."""
+
+    def ruins(pipe, *folder):
+        for network in (pipe.unet, pipe.vae, pipe.text_encoder):
+            for p in network.parameters():
+                p.data.zero_()
+        pipe.scheduler.register_to_config(beta_end=0.5)
+        return MADE_FROM[part](pipe, *folder)
+
+    assert "caller" in {f.what for f in CHECKS[part](ruins).findings if f.passed is False}
+    report = CHECKS[part](MADE_FROM[part])
+    assert report.passed, str(report)
+
+
 def test_names_are_not_trusted():
     class DDIMScheduler(wrong.PNDMScheduler):
         """PNDM under another name."""
