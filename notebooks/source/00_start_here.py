@@ -357,8 +357,7 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 # %% [markdown]
 # ## The map
 #
-# Nine chapters and five exercises make the course. It is being written chapter by chapter, and the map says
-# which ones you can open today.
+# Nine chapters and five exercises make the course. Each exercise hangs below the chapter that it needs.
 
 # %%
 CHAPTERS = {
@@ -373,59 +372,48 @@ CHAPTERS = {
     "08": "Choosing\na model",
 }
 EXERCISES = {"02": "ex1", "03": "ex2", "04": "ex3", "05": "ex4", "06": "ex5"}
-WRITTEN = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
-SET = ("ex1", "ex2", "ex3")
 
 # %% tags=["hide-input"]
 blue, grey = plots.PALETTE["blue"], plots.PALETTE["grey"]
 figure, axis = plt.subplots(figsize=(8.6, 2.5))
 axis.plot([0, 8], [0, 0], color="#D1D5DB", lw=5, zorder=1, solid_capstyle="round")
 for x, (number, title) in enumerate(CHAPTERS.items()):
-    ready = number in WRITTEN
-    face, edge, ink = (blue, blue, "white") if ready else ("white", grey, grey)
-    axis.scatter(x, 0, s=640, color=face, edgecolor=edge, linewidth=1.6, zorder=3)
-    axis.text(x, -0.02, number, ha="center", va="center", color=ink, weight="bold", zorder=4)
-    axis.text(
-        x, 0.52, title, ha="center", va="bottom", fontsize=9, color=blue if ready else plots.PALETTE["ink"],
-        weight="bold" if ready else "normal",
-    )  # fmt: skip
+    axis.scatter(x, 0, s=640, color=blue, zorder=3)
+    axis.text(x, -0.02, number, ha="center", va="center", color="white", weight="bold", zorder=4)
+    axis.text(x, 0.52, title, ha="center", va="bottom", fontsize=9, color=blue, weight="bold")
     if number in EXERCISES:
         axis.plot([x, x], [0, -0.85], color=grey, lw=1, ls=":", zorder=1)
-        edge = blue if EXERCISES[number] in SET else grey
         axis.text(
-            x, -0.95, EXERCISES[number], ha="center", va="center", fontsize=9, color=edge, zorder=4,
-            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": edge},
+            x, -0.95, EXERCISES[number], ha="center", va="center", fontsize=9, color=blue, zorder=4,
+            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": blue},
         )  # fmt: skip
-axis.scatter([], [], s=90, color=blue, label="ready")
-axis.scatter([], [], s=90, color="white", edgecolor=grey, linewidth=1.4, label="planned")
-axis.legend(loc="lower left", fontsize=9, borderaxespad=0)
 axis.set(xlim=(-0.55, 8.55), ylim=(-1.35, 1.2))
 axis.axis("off")
 plots.show(
     figure,
     alt="A line with nine stations, chapters 00 to 08: start here, timeline, ConvNeXt, EfficientNetV2, DINOv2, "
     "latent consistency, comparison, pretrained models, choosing a model. Exercises 1 to 5 hang under chapters 02 "
-    "to 06. Exercises 4 and 5 are planned; everything else is ready.",
-    caption="The chapters in reading order, with the exercise that belongs to each. Blue: ready to open. "
-    "Grey: planned.",
+    "to 06.",
+    caption="The chapters in reading order, with the exercise that belongs to each.",
 )
 
 # %% [markdown]
-# | chapter | its question | |
-# |---|---|---|
-# | 00 Start here | Can you trust what you are shown? | you are here |
-# | [01 Timeline](01_timeline.ipynb) | Who had which idea, and when? | ready |
-# | [02 ConvNeXt](02_convnext.ipynb) | What is left of the transformer's lead if a ConvNet borrows its habits? | ready |
-# | [03 EfficientNetV2](03_efficientnetv2.ipynb) | Can a network train faster and end up better? | ready |
-# | [04 DINOv2](04_dinov2.ipynb) | What can be learned from pictures without a single label? | ready |
-# | [05 Latent consistency](05_latent_consistency.ipynb) | Why does drawing a picture take fifty steps, and can it take four? | ready |
-# | [06 Comparison](06_comparison.ipynb) | Which numbers of a table can be true? | ready |
-# | [07 Pretrained models](07_pretrained_models.ipynb) | How far do a few labels go with weights that others trained? | ready |
-# | [08 Choosing a model](08_choosing_a_model.ipynb) | Which one for *your* problem? | ready |
+# | chapter | its question |
+# |---|---|
+# | 00 Start here | Can you trust what you are shown? |
+# | [01 Timeline](01_timeline.ipynb) | Who had which idea, and when? |
+# | [02 ConvNeXt](02_convnext.ipynb) | What is left of the transformer's lead if a ConvNet borrows its habits? |
+# | [03 EfficientNetV2](03_efficientnetv2.ipynb) | Can a network train faster and end up better? |
+# | [04 DINOv2](04_dinov2.ipynb) | What can be learned from pictures without a single label? |
+# | [05 Latent consistency](05_latent_consistency.ipynb) | Why does drawing a picture take fifty steps, and can it take four? |
+# | [06 Comparison](06_comparison.ipynb) | Which numbers of a table can be true? |
+# | [07 Pretrained models](07_pretrained_models.ipynb) | How far do a few labels go with weights that others trained? |
+# | [08 Choosing a model](08_choosing_a_model.ipynb) | Which one for *your* problem? |
 #
 # The exercises: [ex1](exercises/ex1_convnext_block.ipynb) writes the ConvNeXt block,
 # [ex2](exercises/ex2_progressive_schedule.ipynb) a progressive schedule, [ex3](exercises/ex3_dinov2_features.ipynb)
-# uses DINOv2's features. Planned: ex4 measures the speed of latent consistency, ex5 compares models.
+# uses DINOv2's features, [ex4](exercises/ex4_lcm_speed.ipynb) measures the speed of latent consistency, and
+# [ex5](exercises/ex5_model_comparison.ipynb) compares models.
 
 # %% [markdown]
 # ## What this chapter claims
