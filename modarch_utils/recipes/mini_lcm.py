@@ -78,8 +78,8 @@ def main() -> None:
         },
         limits=f"It is no pipeline: autoencoder, text model and tokenizer are `{TEACHER}`'s. "
         f"Guidance scales outside {low:g} to {high:g} it never saw, and negative prompts do "
-        "nothing, as no second call is made. Within them its pictures hardly change with the scale, "
-        "as 05_latent_consistency measures: its training was too short for it to listen.",
+        "nothing, as no second call is made. Within them its pictures hardly change with the "
+        "scale, as 05_latent_consistency measures: its training was too short for it to listen.",
     )
     print(file, save_curve(NAME, asdict(CONFIG), curve))
 
