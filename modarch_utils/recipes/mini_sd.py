@@ -10,6 +10,7 @@ again without training. Each epoch writes a picture of what the model draws to `
 import copy
 import hashlib
 import itertools
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -165,9 +166,7 @@ def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
 
 def short(caption: str) -> str:
     """A caption in lines that fit over a small picture."""
-    for cut in (" left of", " on "):
-        caption = caption.replace(cut, f"\n{cut.strip()} ")
-    return caption.replace("  ", " ")
+    return textwrap.fill(caption, 18)
 
 
 def assembled(

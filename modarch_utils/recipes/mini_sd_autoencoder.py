@@ -89,8 +89,9 @@ def perception() -> ae.Features:
 def save_sheet(images: Tensor, file: Path, captions: list[str] | None = None) -> None:
     """Write a PNG of images (N, 3, H, W) in [-1, 1], eight in a row."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    plots.use_style(dpi=110)
     figure = plots.image_grid((images.clamp(-1, 1) + 1) / 2, captions)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file)
     plots.plt.close(figure)
 
 

@@ -178,6 +178,9 @@ class LatentDistillationConfig:
     batch_size: int = 32
     warmup: int = 50
     """Steps in which the learning rate rises; half a cosine leads down from there."""
+    guidance_rate: float = 1.0
+    """Times ``lr``: the learning rate of the layer that reads the guidance embedding. It begins at
+    zero, while the other weights begin as the teacher's (:func:`with_guidance`)."""
     autocast: bool = False
     """See :class:`LatentNetwork`."""
     seed: int = 0
@@ -186,8 +189,10 @@ class LatentDistillationConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError("Distillation needs at least 1 step and 1 latent in a batch.")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be positive, not {self.lr}.")
+        if min(self.lr, self.guidance_rate) <= 0:
+            raise ValueError(
+                f"lr and guidance_rate must be positive, not {self.lr} and {self.guidance_rate}."
+            )
 
 
 class Row(NamedTuple):
@@ -248,8 +253,7 @@ def distil(
         config.objective,
     ).train()
     device = student.device
-    trained = [p for p in student.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, config.lr)
+    optimizer = torch.optim.Adam(_groups(student, config))
     curve: list[Row] = []
     if out is not None:
         out = Path(out)
@@ -267,7 +271,7 @@ def distil(
 
     def one_step(step: int) -> float:
         for group in optimizer.param_groups:
-            group["lr"] = warmup_cosine(step, config.steps, config.warmup, config.lr)
+            group["lr"] = warmup_cosine(step, config.steps, config.warmup, group["peak"])
         # A function of seed and step alone, so that resuming needs no state.
         rng = generator(config.seed, step)
         rows = torch.randint(len(latents), (config.batch_size,), generator=rng)
@@ -300,6 +304,15 @@ def distil(
                 state |= {"target": model.target.state_dict()}
                 checkpoint.save(out, state | {"optimizer": optimizer.state_dict()})
     return model, curve
+
+
+def _groups(student: nn.Module, config: LatentDistillationConfig) -> list[dict[str, Any]]:
+    """What is trained, as Adam's groups, each with the ``peak`` of its learning rate."""
+    trained = {name: p for name, p in student.named_parameters() if p.requires_grad}
+    told = [trained.pop(name) for name in list(trained) if "cond_proj" in name]
+    rates = config.lr, config.lr * config.guidance_rate
+    pairs = zip((list(trained.values()), told), rates, strict=True)
+    return [{"params": part, "peak": peak, "lr": peak} for part, peak in pairs if part]
 
 
 def _check(teacher: nn.Module, student: nn.Module, latents: Tensor, prompts: Prompts) -> None:

@@ -294,6 +294,21 @@ def test_latents_go_with_their_prompts(trained, monkeypatch):
     assert [lr for *_, lr in seen] == pytest.approx([5e-4, 1e-3, *(1e-3 * c for c in cosine)])
 
 
+def test_the_layer_of_the_guidance_embedding_has_a_rate_of_its_own(trained):
+    student = lc.with_guidance(trained[0].unet, 16)
+    before = copy.deepcopy(student.state_dict())
+    config = replace(CONFIG, steps=1, warmup=1, guidance_rate=30.0)
+    distil(trained, student, config)
+    moved = {
+        name: (value - before[name]).abs().max().item()
+        for name, value in student.state_dict().items()
+    }
+    # Adam's first step is as long as the rate, and shorter where gradients are tiny.
+    told = moved.pop("time_embedding.cond_proj.weight")
+    assert told == pytest.approx(30 * CONFIG.lr, rel=0.02)
+    assert max(moved.values()) == pytest.approx(CONFIG.lr, rel=0.02)
+
+
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_a_stopped_run_ends_in_the_same_bits(trained, tmp_path, kind):
     pipe = trained[0]
@@ -349,7 +364,8 @@ def test_what_cannot_work(trained):
         distil(trained, pipe.unet)
     with pytest.raises(ValueError, match="nothing to train"):
         distil(trained, copy.deepcopy(pipe.unet).requires_grad_(False))
-    with pytest.raises(ValueError, match="lr must be positive"):
-        replace(CONFIG, lr=0.0)
+    for wrong in ({"lr": 0.0}, {"guidance_rate": -1.0}):
+        with pytest.raises(ValueError, match="lr and guidance_rate must be positive"):
+            replace(CONFIG, **wrong)
     with pytest.raises(ValueError, match="at least 1 step"):
         replace(CONFIG, steps=0)
