@@ -104,13 +104,23 @@ def test_adapters_draw_in_one_step(pipe, prompts, follows, undistilled):
     assert follows(draw(pipe, prompts, 1, 1.0), prompts) > undistilled + 0.05
 
 
-def test_lcm_draws_in_one_step(pipe, prompts, follows, undistilled):
+@pytest.fixture
+def lcm(pipe) -> LatentConsistencyModelPipeline:
     unet = UNet2DConditionModel.from_pretrained(zoo.folder("mini-lcm"))
     assert unet.config.time_cond_proj_dim
     parts = pipe.components | {"unet": unet}
     parts["scheduler"] = LCMScheduler.from_config(pipe.scheduler.config)
-    lcm = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+
+
+def test_lcm_draws_in_one_step(lcm, prompts, follows, undistilled):
     assert follows(draw(lcm, prompts, 1, GUIDANCE), prompts) > undistilled + 0.05
+
+
+def test_lcm_heeds_its_guidance_scale(lcm, prompts):
+    weak, strong = (draw(lcm, prompts, 4, scale) for scale in (1.0, 6.0))
+    assert (strong - weak).abs().mean() > 0.04  # of a range of 2
+    assert strong.std() > weak.std()
 
 
 def colourfulness(images):
