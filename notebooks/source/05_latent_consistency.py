@@ -1271,7 +1271,7 @@ for what, (title, scale) in QUALITIES.items():
     print()
 
 # %% [markdown]
-# Steps across; *calls* is how often each of them calls the U-Net. DPM++ has no column for one step, as its first step is DDIM's. One row starts where Stable Diffusion's own settings start: its single
+# Steps across; *calls* is how often each of them calls the U-Net. DPM++ has no number for one step, as its first step is DDIM's. One row starts where Stable Diffusion's own settings start: its single
 # step is taken at t = 1, from pure noise, which is no fault of few steps (it was drawn once, all others three times). *autoencoder* and *real* are real renderings, with and without a trip through the autoencoder.
 
 # %% tags=["hide-input"]
