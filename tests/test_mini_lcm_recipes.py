@@ -19,7 +19,16 @@ from torch import nn
 from modarch_utils import records, zoo
 from modarch_utils.models import mini_sd as parts
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.recipes import latent_students, mini_lcm, mini_lcm_lora, mini_pencil, mini_sd
+from modarch_utils.recipes import (
+    few_steps,
+    guidance_rate,
+    jobs,
+    latent_students,
+    mini_lcm,
+    mini_lcm_lora,
+    mini_pencil,
+    mini_sd,
+)
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.latent_consistency import add_lora
 
@@ -194,6 +203,26 @@ def test_lcm(tiny, capsys):
     assert len(calls) == 3 * 4
     torch.testing.assert_close(drawn[0], drawn[1])
     assert not torch.equal(drawn[1], drawn[2])
+
+
+def test_guidance_rate(tiny, monkeypatch):
+
+    def in_this_process(name, function, todo, settings):
+        return [{**job, **function(**job), "seconds": 1.0} for job in todo]
+
+    monkeypatch.setattr(jobs, "run", in_this_process)
+    small = few_steps.Settings(prompts=2, seeds=1, references=1, fitted=2)
+    monkeypatch.setattr(few_steps, "SETTINGS", small)
+    few_steps._renderings.cache_clear()
+    settings = guidance_rate.Settings(every=2, teacher_steps=2)
+    monkeypatch.setattr(guidance_rate, "SETTINGS", settings)
+    guidance_rate.main()
+    one, _, own = json.loads((tiny / "guidance_rate.json").read_text())["results"]
+    assert (one["rate"], own["rate"]) == (1.0, 30.0)
+    assert own["moved"] > 5 * one["moved"] > 0
+    assert one["teacher_contrast"] == own["teacher_contrast"] and len(own["contrast"]) == 3
+    # The last training is mini-lcm's own.
+    assert mini_lcm.RUN.is_dir() and not (guidance_rate.RUN / "30").exists()
 
 
 def test_pencil(tiny, capsys, monkeypatch):

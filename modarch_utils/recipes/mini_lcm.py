@@ -36,8 +36,7 @@ RUN = Path("runs/mini_lcm")
 SCALES = (1.0, 6.0)
 """Bounds of the ``guidance_scale`` that the student learns to imitate."""
 
-# With one learning rate for all layers, the scale that a student was told changed its pictures by
-# less than a tenth of what it changes the teacher's: so few steps teach the mean over all scales.
+# With one learning rate for all layers it heeds the scale less: see the recipe guidance_rate.
 CONFIG = LatentDistillationConfig(
     steps=1000,
     lr=3e-4,
