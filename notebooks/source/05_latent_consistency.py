@@ -1222,7 +1222,9 @@ for row in records.load("guidance_rate")["results"]:
         f"{row['rate']:2g} times the rate: from 1 to 6 the pictures move {row['moved']:.2f} times as far as "
         f"the teacher's, contrast {row['contrast'][0]:.3f} to {row['contrast'][-1]:.3f}"
     )
-print(f"the teacher's contrast: {row['teacher_contrast'][0]:.3f} to {row['teacher_contrast'][-1]:.3f}")
+print(
+    f"the teacher's contrast: {row['teacher_contrast'][0]:.3f} to {row['teacher_contrast'][-1]:.3f}"
+)
 
 # %% [markdown]
 # With one rate for all layers the student hears the scale faintly, and draws nearly what is right *on average* over the scales from 1 to 6. With ten times the rate the scale moves its pictures more
