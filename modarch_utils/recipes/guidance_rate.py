@@ -12,9 +12,16 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler
 
-from modarch_utils import records
+from modarch_utils import records, zoo
 from modarch_utils.recipes import few_steps, jobs, mini_lcm
-from modarch_utils.recipes.latent_students import GUIDANCE, distilled, few_step_pipeline, teacher
+from modarch_utils.recipes.latent_students import (
+    GUIDANCE,
+    TEACHER,
+    distilled,
+    few_step_pipeline,
+    minutes,
+    teacher,
+)
 from modarch_utils.training.latent_consistency import with_guidance
 
 NAME = "guidance_rate"
@@ -30,7 +37,7 @@ class Settings:
 
     every: int = 4
     """One in so many of the prompts of :mod:`modarch_utils.recipes.few_steps` is drawn."""
-    scales: tuple[float, ...] = (1.0, GUIDANCE, 6.0)
+    scales: tuple[float, ...] = (mini_lcm.SCALES[0], GUIDANCE, mini_lcm.SCALES[1])
     steps: int = 4
     teacher_steps: int = 25
 
@@ -44,12 +51,12 @@ def one_run(rate: float) -> dict[str, Any]:
     Returns:
         ``moved``: mean change of a pixel between the first scale and the last, in units of the
         change of the teacher's. ``contrast`` and ``teacher_contrast``: for each scale the
-        deviation of all pixels, which lie in [0, 1].
+        deviation of all pixels, which lie in [0, 1]. ``training_minutes``: by the clock.
     """
     pipe = teacher()
     config = replace(mini_lcm.CONFIG, guidance_rate=rate)
     run = mini_lcm.RUN if config == mini_lcm.CONFIG else RUN / f"{rate:g}"
-    unet, _ = distilled(pipe, with_guidance(pipe.unet), config, run, GUIDANCE)
+    unet, curve = distilled(pipe, with_guidance(pipe.unet), config, run, GUIDANCE)
     student = few_step_pipeline(pipe, unet)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
     pipe.set_progress_bar_config(disable=True)
@@ -68,6 +75,7 @@ def one_run(rate: float) -> dict[str, Any]:
         "moved": round(moved[0] / moved[1], 4),
         "contrast": contrast[0],
         "teacher_contrast": contrast[1],
+        "training_minutes": round(minutes(curve), 1),
     }
 
 
@@ -75,6 +83,7 @@ def main() -> None:
     """Run what is missing, write the record, print it."""
     torch.set_num_threads(1)
     settings = asdict(SETTINGS) | {"training": asdict(mini_lcm.CONFIG)}
+    settings["teacher"] = zoo.find(TEACHER).parts  # another teacher's runs are not taken over
     results = jobs.run(NAME, one_run, [{"rate": rate} for rate in RATES], settings)
     print(records.save(NAME, settings=settings, results=results))
     for row in results:
