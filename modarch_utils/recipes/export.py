@@ -14,6 +14,13 @@ from modarch_utils.measure import count_params
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 
 FILE = "model.safetensors"
+FRONT = "---\nlicense: cc-by-4.0\n---\n\n"
+"""How a card begins: what a model hub reads of it."""
+LICENCE = (
+    "| Licence | [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/), by the authors of "
+    "Modern Deep Learning Architectures |"
+)
+"""A row of a card's table."""
 QUALITY = "## Measured quality\n"
 NOT_YET = "Not measured yet: `python -m modarch_utils.recipes.dinov2_features` fills this in.\n"
 
@@ -31,6 +38,8 @@ class Card:
     epochs: int
     minutes: float
     """By the clock, on one thread."""
+    inherits: str = ""
+    """What others' licences have to do with the weights."""
 
 
 def processor(image_size: int) -> BitImageProcessor:
@@ -74,7 +83,8 @@ def write_quality(folder: Path, text: str) -> None:
 
 def _text(card: Card, config: dict, params: int, digest: str) -> str:
     side = config["image_size"]
-    return f"""# {card.name}
+    inherits = f"## What it inherits\n\n{card.inherits}\n\n" if card.inherits else ""
+    return f"""{FRONT}# {card.name}
 
 A `Dinov2WithRegistersModel` of {params:,} parameters: {config["num_hidden_layers"]} blocks, \
 {config["hidden_size"]} channels, {config["num_attention_heads"]} heads, patches of \
@@ -97,6 +107,7 @@ processor, model = AutoImageProcessor.from_pretrained(folder), AutoModel.from_pr
 | Length | {card.epochs} epochs, {card.minutes:.0f} minutes by the clock on one thread |
 | Input | {side}×{side} pixels in [-1, 1]; the processor squeezes other pictures into that square |
 | Weights | `{FILE}`, float32, sha256 `{digest}` |
+{LICENCE}
 
 ## What it is not
 
@@ -104,4 +115,4 @@ It is no small copy of Meta's DINOv2: it has seen rendered scenes with one objec
 photograph, at {side} pixels. It is made to learn from, on a laptop, and knows little of the world \
 outside those scenes; the figures on handwritten digits below show how little.
 
-"""
+{inherits}"""

@@ -8,7 +8,7 @@ from peft import get_peft_model_state_dict
 
 from modarch_utils import records, zoo
 from modarch_utils.models.mini_sd import pipeline, token_ids
-from modarch_utils.recipes import mini_sd
+from modarch_utils.recipes import export, mini_sd
 from modarch_utils.recipes.mini_sd_autoencoder import save_sheet
 from modarch_utils.training.latent_consistency import (
     LatentDistillationConfig,
@@ -138,7 +138,7 @@ def write_card(
         "Weights": f"`{file.name}`, float16, {file.stat().st_size / 1e6:.2f} MB, sha256 `{digest}`",
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in facts.items())
-    (file.parent / "README.md").write_text(f"""# {title}
+    (file.parent / "README.md").write_text(f"""{export.FRONT}# {title}
 
 {what}
 
@@ -149,6 +149,7 @@ def write_card(
 | | |
 |---|---|
 {table}
+{export.LICENCE}
 
 ## What it is not
 

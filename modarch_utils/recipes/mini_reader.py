@@ -99,7 +99,7 @@ def card(reader: Reader, file: Path, rows: list[dict], minutes: float) -> str:
     )
     side = SETTINGS.image_size
     train, held_out = SETTINGS.streams
-    return f"""# {NAME}
+    return f"""{export.FRONT}# {NAME}
 
 A convolutional network of {count_params(reader):,} parameters that reads from a picture of \
 {side}×{side} pixels how many objects it shows (one or two), the shape and the colour of the left \
@@ -123,6 +123,7 @@ two, stream {train}, and their mirror images; blurred, tinted and noisy at rando
 | Length | {CONFIG.epochs} epochs, {minutes:.0f} minutes by the clock on one thread |
 | Input | {side}×{side} pixels in [-1, 1] |
 | Weights | `{file.name}`, float16, sha256 `{export.sha256(file.parent)}` |
+{export.LICENCE}
 
 ## What it is not
 

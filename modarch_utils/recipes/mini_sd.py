@@ -22,6 +22,7 @@ from modarch_utils import records, zoo
 from modarch_utils.data import cache, pairs, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
+from modarch_utils.recipes import export
 from modarch_utils.recipes.epochs import each_epoch, keep
 from modarch_utils.recipes.mini_sd_autoencoder import FOLDER as AUTOENCODER
 from modarch_utils.recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
@@ -239,7 +240,7 @@ def card(pipe: StableDiffusionPipeline, hashes: dict[str, str], minutes: float) 
     weights = "\n".join(f"| `{file}` | sha256 `{digest}` |" for file, digest in hashes.items())
     vocabulary = ", ".join(mini_sd.vocabulary(pipe.tokenizer))
     pixels = pipe.vae.config.sample_size
-    return f"""# {NAME}
+    return f"""{export.FRONT}# {NAME}
 
 A `StableDiffusionPipeline` that draws rendered scenes of {pixels}×{pixels} pixels from a caption. \
 Parameters: {counts}. Latents of {pipe.unet.config.sample_size}×{pipe.unet.config.sample_size} in \
@@ -263,6 +264,7 @@ images, with captions |
 on two threads |
 | Weights | autoencoder and U-Net stored in float16, text model in float32 |
 {weights}
+{export.LICENCE}
 
 It knows these words and no other: {vocabulary}.
 
