@@ -1,0 +1,68 @@
+"""The repository's address: the one place that knows it, and what follows from it.
+
+``_config.yml`` holds it (``repository.url``; empty where there is none). What is committed follows
+the file alone. The site follows the environment first, so that a fork's workflow needs no edit:
+``MODARCH_REPOSITORY``, else ``GITHUB_SERVER_URL`` and ``GITHUB_REPOSITORY``, which GitHub sets.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import yaml
+
+CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
+BRANCH = "main"
+
+
+def committed(config: Path = CONFIG) -> str:
+    """Return the address in ``_config.yml``, or ``""``.
+
+    Raises:
+        ValueError: it is no web address.
+    """
+    return _checked(yaml.safe_load(config.read_text("utf-8"))["repository"]["url"], config.name)
+
+
+def address() -> str:
+    """Return the environment's address, else the file's, or ``""``.
+
+    Raises:
+        ValueError: it is no web address.
+    """
+    if url := os.environ.get("MODARCH_REPOSITORY", ""):
+        return _checked(url, "MODARCH_REPOSITORY")
+    server, name = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
+    return _checked(f"{server}/{name}", "GITHUB_SERVER_URL") if server and name else committed()
+
+
+def _checked(url: str, where: str) -> str:
+    url = (url or "").rstrip("/").removesuffix(".git")
+    parts = urlsplit(url)
+    if url and not (parts.scheme == "https" and parts.netloc and len(parts.path.split("/")) >= 3):
+        raise ValueError(
+            f"{where}: {url!r} should be like https://github.com/OWNER/NAME, or empty."
+        )
+    return url
+
+
+def services(url: str, path: str) -> dict[str, str]:
+    """Return where the notebook ``path`` can be run without installing: ``{name: link}``.
+
+    The services read from github.com alone; for another address there are none.
+    """
+    if urlsplit(url).netloc != "github.com":
+        return {}
+    name, file = urlsplit(url).path.strip("/"), quote(path)
+    return {
+        "Colab": f"https://colab.research.google.com/github/{name}/blob/{BRANCH}/{file}",
+        "Kaggle": f"https://kaggle.com/kernels/welcome?src={url}/blob/{BRANCH}/{file}",
+        "Binder": f"https://mybinder.org/v2/gh/{name}/{BRANCH}?labpath={quote(path, safe='')}",
+    }
+
+
+def source(page: str) -> str:
+    """Return the file that people edit for a page of the site, ``page`` without a suffix."""
+    folder, _, name = page.rpartition("/")
+    folders = {"notebooks": "notebooks/source", "notebooks/exercises": "solutions/source"}
+    return f"{folders[folder]}/{name}.py" if folder in folders else f"{page}.md"
