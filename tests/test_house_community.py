@@ -1,0 +1,40 @@
+"""The files around the course speak of the course as it is."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_form_offers_every_chapter_and_exercise():
+    form = ROOT / ".github" / "ISSUE_TEMPLATE" / "chapter.yml"
+    body = yaml.safe_load(form.read_text(encoding="utf-8"))["body"]
+    [options] = [part["attributes"]["options"] for part in body if part["type"] == "dropdown"]
+    chapters = [path.name[:2] for path in sorted(ROOT.glob("notebooks/source/[0-9]*.py"))]
+    exercises = [path.name.split("_")[0] for path in sorted(ROOT.glob("solutions/source/ex*.py"))]
+    assert len(chapters) > 5 and len(exercises) > 2
+    named = [option.replace("Exercise ", "ex").split()[0] for option in options]
+    assert named == [*chapters, *exercises, "Another"]
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cited["version"] == package["version"]
+    assert cited["license"] == "MIT"
+
+
+def test_links_between_the_files_lead_somewhere():
+    """What `[text](path)` and `[text](path#heading)` name, from each file's own place."""
+    guides = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md")]
+    links = [
+        (guide.relative_to(ROOT).as_posix(), target)
+        for guide in guides
+        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", guide.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", target)
+    ]
+    assert len(links) > 3
+    assert not [(name, to) for name, to in links if not (ROOT / name).parent.joinpath(to).exists()]
