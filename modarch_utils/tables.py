@@ -13,7 +13,9 @@ CELL = (
 
 
 def _content(cell: object) -> str:
-    return cell.__html__() if hasattr(cell, "__html__") else html.escape(str(cell), quote=False)
+    if hasattr(cell, "__html__"):
+        return cell.__html__()
+    return html.escape(str(cell), quote=False).replace("\n", "<br>")
 
 
 def table(
@@ -28,8 +30,8 @@ def table(
 
     Args:
         head: a title for each column, none of them empty.
-        rows: the cells. Text is escaped; what has ``__html__``, as ``IPython.display.HTML`` does,
-            goes in as it is.
+        rows: the cells. Text is escaped and keeps its line ends; what has ``__html__``, as
+            ``IPython.display.HTML`` does, goes in as it is.
         caption: a line above the table.
         widths: a CSS width for each column, for example ``"40%"``; without, the browser decides.
         name: the table's class, for the site's style sheet.

@@ -15,6 +15,7 @@ def test_text_is_escaped_and_markup_is_kept():
     page = parsed(["a < b"], [["<script>&"], [HTML("<del>old</del>")]], caption="1 < 2")
     assert [cell.get_text() for cell in page.select("th, td")] == ["a < b", "<script>&", "old"]
     assert page.caption.get_text() == "1 < 2"
+    assert parsed(["a"], [["1\n2"]]).td.get_text("|") == "1|2"
     assert page.td.find() is None and page.select("td > del")
 
 
