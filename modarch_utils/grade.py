@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from modarch_utils.grading import cells, folder, report, verdict
+from modarch_utils.grading import cells, closure, folder, report, verdict
 from modarch_utils.grading.folder import Submission
 from modarch_utils.grading.limits import Limits, adopt_orphans
 from modarch_utils.grading.store import Store, key
@@ -39,7 +39,9 @@ from modarch_utils.grading.verdict import Verdict
 from modarch_utils.grading.worker import ROOT, Crew, ServerError, Stopped, Worker
 
 EXERCISES = ROOT / "notebooks" / "exercises"
-CHECKS = ROOT / "modarch_utils" / "checks"
+PACKAGE = ROOT / "modarch_utils"
+# What runs a submission and judges what came of it: code that decides, as the checks do.
+JUDGES = "from modarch_utils.grading import server, verdict"
 
 
 class GradeError(Exception):
@@ -49,11 +51,15 @@ class GradeError(Exception):
 class Exercise:
     """An official notebook.
 
+    Args:
+        path: the notebook as students get it.
+        package: whose code and data decide what is right.
+
     Raises:
         GradeError: it cannot be read, or has no check cell.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, package: Path = PACKAGE):
         try:
             self.cells = cells.read(path)
         except cells.NotNotebook as problem:
@@ -61,9 +67,10 @@ class Exercise:
         if not cells.checks(self.cells):
             raise GradeError(f"{path} is no exercise: it has no check cell. Make it again.")
         self.name, self.imports = path.stem, cells.imports(self.cells)
-        files = [path, *cells.sources(self.imports, CHECKS)]
-        self.content = [file.read_bytes() for file in files]
-        """All that decides what a right answer is."""
+        files = [*closure.modules(f"{self.imports}\n{JUDGES}", package), *closure.data(package)]
+        digests = (f"{file.relative_to(package)} {closure.digest(file)}" for file in files)
+        self.content = [path.read_bytes(), *map(str.encode, digests)]
+        """All of the course's that decides what a right answer is."""
 
 
 class Grader:

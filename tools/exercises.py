@@ -1,8 +1,8 @@
 """From one text to a solution notebook and a student's notebook.
 
 ``solutions/source/NAME.py`` holds prompt, solution and check. ``solutions/NAME.ipynb`` is made from
-it and run; ``notebooks/exercises/NAME.ipynb`` is the same without the solution, by nbgrader's
-``ClearSolutions``::
+it and run, or keeps its outputs where only its prose changed; ``notebooks/exercises/NAME.ipynb`` is
+the same without the solution, by nbgrader's ``ClearSolutions``::
 
     python -m tools.exercises build [NAME ...]   # what is stale (all of it with --force)
     python -m tools.exercises check              # are both notebooks of every exercise fresh?
@@ -126,31 +126,43 @@ def stale(source: Path) -> str | None:
     if why := notebooks.stale(source):
         return f"solution: {why}"
     path = target(source)
-    if not path.exists() or path.read_text("utf-8") != _written(student(source)):
+    if not path.exists() or path.read_text("utf-8") != nbformat.writes(released(source)) + "\n":
         return "the student's notebook is not what its source makes"
     return None
 
 
-def _written(notebook: NotebookNode) -> str:
-    return nbformat.writes(notebook) + "\n"
+def released(source: Path) -> NotebookNode:
+    """Return the student's notebook as it is handed out: what every editor shows.
+
+    Raises:
+        ExerciseError: as :func:`solution`.
+        notebooks.NotebookError: it holds markup that editors do not show.
+    """
+    return notebooks.rendered(student(source), target(source))
 
 
-def make(source: Path) -> None:
+def make(source: Path, *, run: bool = True) -> None:
     """Run the solution, and write both notebooks. Nothing is written on failure.
+
+    Without ``run`` the solution keeps the outputs that it has: only its text changed.
 
     Raises:
         ExerciseError: as :func:`solution`, or the text does not survive the conversion.
         notebooks.NotebookError: a cell raised, or the result has a fault.
     """
-    solved, cleared = solution(source), student(source)
+    solved, cleared, path = solution(source), released(source), notebooks.target(source)
     if notebooks.text(solved) != source.read_text("utf-8"):
         raise ExerciseError(f"{source.name} does not survive a round trip through jupytext.")
-    notebooks.execute(solved, source.stem, source.parents[1])
+    solved = notebooks.rendered(solved, path)
+    if run:
+        notebooks.execute(solved, source.stem, source.parents[1])
+    else:
+        notebooks.keep_outputs(solved, nbformat.read(path, as_version=4))
     if found := notebooks.faults(solved):
-        raise notebooks.NotebookError(f"{source.stem}: " + "; ".join(found))
-    for path, notebook in ((notebooks.target(source), solved), (target(source), cleared)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_written(notebook), "utf-8")
+        kept = notebooks.keep_failed(solved, source.stem, source.parents[2])
+        raise notebooks.NotebookError(f"{source.stem}: {'; '.join(found)}. It is kept in {kept}.")
+    notebooks.write(solved, path)
+    notebooks.write(cleared, target(source))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -173,9 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
         if source.stem not in (options.names or [source.stem]):
             continue
         if options.force or stale(source):
+            run = options.force or bool(notebooks.must_run(source))
             print(f"Making {source.stem}", flush=True)
             try:
-                make(source)
+                make(source, run=run)
             except (ExerciseError, notebooks.NotebookError) as error:
                 print(f"{error}\nNothing was written.", file=sys.stderr)
                 return 1

@@ -6,8 +6,12 @@ is made from it, outputs included::
     python -m tools.notebooks build [NAME ...]   # run what is stale (all of it with --force)
     python -m tools.notebooks run --out DIR      # run every chapter, results in DIR/notebooks
     python -m tools.notebooks check              # is every notebook fresh and clean?
+    python -m tools.notebooks cells              # count the visible cells that are too big
 
-A notebook keeps the hash of the text it was run from, so a change of the text makes it stale.
+The sources are MyST; the notebooks hold what every editor shows (``tools.render``). A notebook
+keeps the hash of the code it was run from, and of every file of the course that it used
+(``tools.freshness``): a change of any of them runs it again, a change of its prose alone keeps the
+outputs.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import hashlib
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +31,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from modarch_utils import claims
+from tools import freshness, render
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -36,6 +42,27 @@ CELL_TIMEOUT_SECONDS = 600
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 # What the site knows how to show, and the claims that the ledger reads.
 KNOWN_MIMES = {"text/plain", "text/html", "text/markdown", "image/png", claims.MIME}
+# As JupyterLab writes it, so that opening a notebook changes no more than Python's version.
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": "3.11",
+    },
+}
+# What of a cell is in sight: more lines are not one idea, and longer ones are cut off on the site.
+LINES_EACH, COLUMNS_EACH = 30, 88
+# How many visible cells of a notebook may exceed this: it only shrinks.
+LONG_CELLS = ROOT / "tools" / "long_cells.toml"
 TEXT_FORMAT = {"notebook_metadata_filter": "-all", "cell_metadata_filter": "tags,-all"}
 
 
@@ -68,21 +95,16 @@ def target(source: Path) -> Path:
     return source.parent.parent / f"{source.stem}.ipynb"
 
 
-def sha256(source: Path) -> str:
-    """Return the hash of the source's text (line ends do not count)."""
-    return hashlib.sha256(source.read_text("utf-8").encode()).hexdigest()
+def sha256(notebook: NotebookNode) -> str:
+    """Return the hash of a notebook's code: its outputs depend on that, not on its prose."""
+    code = "\0".join(cell.source for cell in _run_cells(notebook))
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 def convert(source: Path) -> NotebookNode:
-    """Return the notebook of a py:percent text, not yet run, the same bytes every time."""
+    """Return the notebook of a py:percent text, MyST, not yet run, the same every time."""
     notebook = jupytext.reads(source.read_text("utf-8"), fmt="py:percent")
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-            "modarch": {"source_sha256": sha256(source)},
-        }
-    )
+    notebook.metadata = nbformat.from_dict(METADATA | {"modarch": {"code": sha256(notebook)}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: dict[str, int] = {}
     for cell in notebook.cells:
@@ -90,6 +112,18 @@ def convert(source: Path) -> NotebookNode:
         again = seen[cell.source] = seen.get(cell.source, -1) + 1
         cell.id = hashlib.sha256(f"{again}:{cell.source}".encode()).hexdigest()[:8]
     return notebook
+
+
+def rendered(notebook: NotebookNode, path: Path) -> NotebookNode:
+    """Return the notebook as it is written to ``path``: what every editor shows.
+
+    Raises:
+        NotebookError: it holds markup that editors do not show.
+    """
+    try:
+        return render.for_editors(notebook, "/".join(path.parts[-2:]))
+    except render.RenderError as error:
+        raise NotebookError(f"{path.stem}, {error}") from None
 
 
 def text(notebook: NotebookNode) -> str:
@@ -107,6 +141,7 @@ def execute(notebook: NotebookNode, name: str, folder: Path, profile: str = "lap
     Raises:
         NotebookError: a cell raised; the notebook then holds the outputs up to that cell.
     """
+    root = folder.parent
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_SECONDS,
@@ -116,20 +151,47 @@ def execute(notebook: NotebookNode, name: str, folder: Path, profile: str = "lap
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     with client.setup_kernel(env=os.environ | kernel_environment(profile)):
+        freshness.watch(client)
         for index, cell in enumerate(notebook.cells):
             if sys.stdout.isatty():
                 print(f"\r  {name}: cell {index + 1} of {len(notebook.cells)}", end="", flush=True)
+            if cell.get("id") == render.HEAD_ID:
+                continue  # it would only find that the package is there
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
-                raise NotebookError(f"{name}, cell {index}:\n{cell.source}\n\n{error}") from None
+                kept = keep_failed(notebook, name, root)
+                raise NotebookError(
+                    f"{name}, cell {index}:\n{cell.source}\n\n{error}\n"
+                    f"The notebook up to this cell is {kept}."
+                ) from None
+        notebook.metadata.setdefault("modarch", {})["inputs"] = freshness.inputs(client, root)
     if sys.stdout.isatty():
         print("\r", end="")
     # Widgets and the kernel's exact version are this run's, not the chapter's.
     notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
+    notebook.metadata.language_info = nbformat.from_dict(METADATA["language_info"])
     for cell in code_cells(notebook):
         cell.outputs = [o for o in cell.outputs if WIDGET_MIME not in o.get("data", {})]
+        for output in cell.outputs:
+            output.update({k: _whole(v) for k, v in output.items() if k == "data"})
+
+
+def keep_failed(notebook: NotebookNode, name: str, root: Path) -> Path:
+    """Write a notebook that failed where people and CI look for it; returns its path."""
+    path = root / "_build" / "failed" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(notebook) + "\n", "utf-8")
+    return path
+
+
+def _whole(data):
+    """JSON with whole numbers as JavaScript writes them: 0 for 0.0."""
+    if isinstance(data, dict):
+        return type(data)({key: _whole(value) for key, value in data.items()})
+    if isinstance(data, list):
+        return [_whole(value) for value in data]
+    return int(data) if isinstance(data, float) and data.is_integer() else data
 
 
 def code_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
@@ -151,9 +213,10 @@ def faults(notebook: NotebookNode) -> list[str]:
     """Return what a published notebook may not have, one sentence each."""
     found = errors(notebook)
     for index, cell in enumerate(notebook.cells):
+        found += [f"cell {index} has {markup}, which editors do not show" for markup in _raw(cell)]
         if cell.cell_type != "code" or not cell.source.strip():
             continue
-        if cell.execution_count is None:
+        if cell.execution_count is None and cell.get("id") != render.HEAD_ID:
             found.append(f"cell {index} was not executed")
         for output in cell.outputs:
             if output.get("name") == "stderr":
@@ -169,26 +232,94 @@ def faults(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def stale(source: Path) -> str | None:
-    """Return why the notebook of ``source`` must be built again, or None if it is fresh."""
+def _raw(cell: NotebookNode) -> list[str]:
+    """Return the MyST in a cell's prose, or in the prose that it displays."""
+    if cell.cell_type == "markdown":
+        return render.raw(cell.source)
+    shown = [o.get("data", {}).get("text/markdown", "") for o in cell.get("outputs", [])]
+    return [markup for prose in shown for markup in render.raw(prose)]
+
+
+def unwieldy(notebook: NotebookNode) -> list[str]:
+    """Return the visible code cells with too many lines or too long ones, a sentence each."""
+    found = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or render.FOLDED & set(cell.metadata.get("tags", [])):
+            continue
+        lines = cell.source.splitlines()
+        widest = max(map(len, lines), default=0)
+        if len(lines) > LINES_EACH or widest > COLUMNS_EACH:
+            found.append(f"cell {index} has {len(lines)} lines of up to {widest} characters")
+    return found
+
+
+def too_big(source: Path) -> list[str]:
+    """Return the visible cells that are too big, unless ``LONG_CELLS`` has their exact number."""
+    found = unwieldy(convert(source))
+    allowed = tomllib.loads(LONG_CELLS.read_text("utf-8")).get(source.stem, 0)
+    if len(found) < allowed:
+        return [f"{LONG_CELLS.name} allows {allowed} big cells, it has {len(found)}: lower it"]
+    rule = f"at most {LINES_EACH} lines of {COLUMNS_EACH} characters: split, wrap or fold it"
+    return [f"{fault}; {rule}" for fault in found] if len(found) > allowed else []
+
+
+def must_run(source: Path) -> str | None:
+    """Return why the outputs of ``source``'s notebook are not those of its code, or None."""
     path = target(source)
     if not path.exists():
         return "it was never built"
     notebook = nbformat.read(path, as_version=4)
-    if notebook.metadata.get("modarch", {}).get("source_sha256") != sha256(source):
-        return "its source changed after it was run"
-    expected, actual = source.read_text("utf-8"), text(notebook)
-    if actual != expected:
-        lines = difflib.unified_diff(
-            expected.splitlines(),
-            actual.splitlines(),
-            source.name,
-            path.name,
-            lineterm="",
-            n=1,
-        )
-        return "its cells are not those of its source:\n" + "\n".join(list(lines)[:20])
+    if notebook.metadata.get("modarch", {}).get("code") != sha256(convert(source)):
+        return "its code changed after it was run"
+    if sha256(notebook) != sha256(convert(source)):
+        return f"its cells are not those of its source:\n{_difference(source, notebook)}"
+    return freshness.changed(notebook.metadata.modarch.get("inputs"), source.parents[2])
+
+
+def stale(source: Path) -> str | None:
+    """Return why the notebook of ``source`` must be built again, or None if it is fresh."""
+    if why := must_run(source):
+        return why
+    if lines := _difference(source, nbformat.read(target(source), as_version=4)):
+        return f"its text is not that of its source:\n{lines}"
     return None
+
+
+def _difference(source: Path, notebook: NotebookNode) -> str:
+    """The first lines in which a notebook is not its source's, as editors show them."""
+    expected = rendered(convert(source), target(source))
+    lines = difflib.unified_diff(
+        _listed(expected), _listed(notebook), source.name, target(source).name, lineterm="", n=1
+    )
+    return "\n".join(list(lines)[:20])
+
+
+def _listed(notebook: NotebookNode) -> list[str]:
+    """A notebook as lines: of each cell its kind, what it is tagged, and its text."""
+    lines = []
+    for cell in notebook.cells:
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        lines.append(f"[{cell.cell_type}] tags={cell.metadata.get('tags', [])} {folded=}")
+        lines += cell.source.splitlines()
+    return lines
+
+
+def keep_outputs(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
+    """Give ``notebook`` the outputs that the same code had in ``run``.
+
+    Raises:
+        NotebookError: the code is not the same; the message has no name yet.
+    """
+    if sha256(notebook) != sha256(run):
+        raise NotebookError("its code is not that of its source")
+    notebook.metadata.modarch = run.metadata.modarch
+    for cell, old in zip(code_cells(notebook), _run_cells(run), strict=True):
+        cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    return notebook
+
+
+def _run_cells(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    return (c for c in code_cells(notebook) if c.get("id") != render.HEAD_ID)
 
 
 def orphans(folder: Path = NOTEBOOKS) -> list[Path]:
@@ -197,10 +328,11 @@ def orphans(folder: Path = NOTEBOOKS) -> list[Path]:
     return sorted(path for path in folder.glob("*.ipynb") if path not in made)
 
 
-def make(source: Path, path: Path, *, strict: bool) -> float:
+def make(source: Path, path: Path, *, strict: bool, run: bool = True) -> float:
     """Build ``path`` from ``source``; return the minutes it took. Nothing is written on failure.
 
-    ``strict`` is for what gets committed: the laptop profile, and no :func:`faults`.
+    ``strict`` is for what gets committed: the laptop profile, and no :func:`faults`. Without
+    ``run`` the cells keep the outputs that they have in ``path``.
 
     Raises:
         NotebookError: a cell raised, the result has a fault, or the text does not survive.
@@ -208,17 +340,27 @@ def make(source: Path, path: Path, *, strict: bool) -> float:
     notebook = convert(source)
     if text(notebook) != source.read_text("utf-8"):
         raise NotebookError(f"{source.name} does not survive a round trip through jupytext.")
+    notebook = rendered(notebook, path)
     start = time.perf_counter()
-    execute(notebook, source.stem, source.parent.parent, "laptop" if strict else profile())
+    if run:
+        execute(notebook, source.stem, source.parent.parent, "laptop" if strict else profile())
+    else:
+        keep_outputs(notebook, nbformat.read(path, as_version=4))
     minutes = (time.perf_counter() - start) / 60
     if strict and (found := faults(notebook)):
-        raise NotebookError(f"{source.stem}: " + "; ".join(found))
+        kept = keep_failed(notebook, source.stem, source.parents[2])
+        raise NotebookError(f"{source.stem}: {'; '.join(found)}. It is kept in {kept}.")
+    write(notebook, path)
+    return minutes
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook whole or not at all."""
     nbformat.validate(notebook)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".ipynb.new")
     unfinished.write_text(nbformat.writes(notebook) + "\n", "utf-8")
     unfinished.replace(path)
-    return minutes
 
 
 def report(minutes: dict[str, float]) -> None:
@@ -239,12 +381,20 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run every chapter, leaving notebooks/ as it is")
     run.add_argument("--out", type=Path, required=True, help="results go to OUT/notebooks")
     commands.add_parser("check", help="report what is stale or unclean")
+    commands.add_parser("cells", help=f"print what {LONG_CELLS.name} should hold")
     options = parser.parse_args(arguments)
 
     chosen = sources()
+    if options.command == "cells":
+        exercises = sources(ROOT / "solutions")
+        counts = {s.stem: len(unwieldy(convert(s))) for s in chosen + exercises}
+        print("".join(f"{name} = {count}\n" for name, count in counts.items() if count), end="")
+        return 0
+
     if options.command == "check":
         found = [f"{s.stem}: {why}" for s in chosen if (why := stale(s))]
         found += [f"{path.name} has no source" for path in orphans()]
+        found += [f"{s.stem}: {why}" for s in chosen for why in too_big(s)]
         for path in map(target, chosen):
             if path.exists():
                 notebook = nbformat.read(path, as_version=4)
@@ -262,10 +412,14 @@ def main(arguments: list[str] | None = None) -> int:
             print("Every notebook is fresh: nothing to run.")
     minutes = {}
     for source in chosen:
-        print(f"Running {source.stem}", flush=True)
         strict = options.command == "build"
         path = target(source) if strict else options.out / "notebooks" / target(source).name
         try:
+            if strict and not options.force and not must_run(source):
+                print(f"Writing {source.stem} again: only its text changed", flush=True)
+                make(source, path, strict=True, run=False)
+                continue
+            print(f"Running {source.stem}", flush=True)
             minutes[source.stem] = make(source, path, strict=strict)
         except NotebookError as error:
             print(f"{error}\n{path} was not written.", file=sys.stderr)

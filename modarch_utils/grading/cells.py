@@ -92,20 +92,6 @@ def imports(official: list[Cell]) -> str:
     return "\n".join(statements)
 
 
-def sources(text: str, folder: Path) -> list[Path]:
-    """Return the modules in `folder` that import statements reach, directly or through others."""
-    todo, found = [text], set()
-    while todo:
-        for node in ast.walk(ast.parse(todo.pop())):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
-                paths = {folder / f"{name.rpartition('.')[2]}.py" for name in names}
-                new = {path for path in paths - found if path.is_file()}
-                found |= new
-                todo += [path.read_text("utf-8") for path in new]
-    return sorted(found)
-
-
 def belongs(official: list[Cell], theirs: list[Cell]) -> bool:
     """Whether any of the exercise's answer cells is in the student's notebook."""
     names = {name for cell in theirs for name in (cell.id, cell.grade_id)} - {""}
