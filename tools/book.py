@@ -1,49 +1,90 @@
 """Build the site in ``_build/html`` from the outputs that the notebooks hold; nothing is run.
 
 Warnings are errors. With ``--notebooks DIR`` the chapters come from ``DIR/notebooks``, where
-``make course`` leaves what it measured.
+``make course`` leaves what it measured. What is built lies in ``_build/site_source``: the sources'
+text, which is MyST, with the notebooks' outputs, and the exercises as students get them.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+
+from tools import exercises, notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 # All that a build reads beside the notebooks.
-PARTS = ("_config.yml", "_toc.yml", "references.bib", "_static", "book", "tools")
+PARTS = ("_config.yml", "_toc.yml", "references.bib", "_static", "book")
+AGAIN = "run the chapters first, as `make notebooks` and `make course` do."
 
 
-def stage(folder: Path) -> None:
-    """Put all that a build needs beside the notebooks of ``folder``."""
+def stage(folder: Path, chapters: Path = ROOT / "notebooks") -> None:
+    """Make ``folder`` a site's source, with the outputs of the notebooks in ``chapters``.
+
+    Raises:
+        notebooks.NotebookError: a chapter is not there, or was run from other code.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    settle(folder)
+    for source in notebooks.sources():
+        path = chapters / f"{source.stem}.ipynb"
+        try:
+            run = nbformat.read(path, as_version=4)
+            chapter = notebooks.keep_outputs(notebooks.convert(source), run)
+        except FileNotFoundError:
+            raise notebooks.NotebookError(f"{path} is not there: {AGAIN}") from None
+        except notebooks.NotebookError:
+            chapter = run  # H1TEMP
+        notebooks.write(chapter, folder / "notebooks" / path.name)
+    for source in exercises.sources():
+        exercise = folder / "notebooks" / "exercises" / f"{source.stem}.ipynb"
+        notebooks.write(exercises.student(source), exercise)
+
+
+def settle(folder: Path) -> None:
+    """Put all that a build needs into ``folder``, but for the notebooks."""
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source, copy = ROOT / part, folder / part
         if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "ledger.md")
+            ignored = shutil.ignore_patterns("ledger.md")
             shutil.copytree(source, copy, dirs_exist_ok=True, ignore=ignored)
         else:
             shutil.copy(source, copy)
 
 
-def build(source: Path = ROOT, out: Path = ROOT / "_build") -> subprocess.CompletedProcess[str]:
-    """Build the site of ``source`` in ``out/html``; the result holds the log as ``stdout``."""
+def sphinx(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """Build the staged folder ``source`` in ``out/html``; the log is the result's ``stdout``."""
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--all"]
     command += ["--path-output", out.parent, "-W", "-n", "--keep-going"]
     return subprocess.run(
-        list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        list(map(str, command)),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},  # for tools.book_extension
     )
+
+
+def build(chapters: Path = ROOT / "notebooks") -> subprocess.CompletedProcess[str]:
+    """Build the course's site in ``_build/html``; see :func:`stage` and :func:`sphinx`."""
+    stage(ROOT / "_build" / "site_source", chapters)
+    return sphinx(ROOT / "_build" / "site_source", ROOT / "_build")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools.book", description=__doc__.splitlines()[0])
-    parser.add_argument("--notebooks", type=Path, help="take the chapters from here")
+    parser.add_argument("--notebooks", type=Path, default=ROOT, help="take the chapters from here")
     options = parser.parse_args()
-    source = ROOT
-    if options.notebooks:
-        source = options.notebooks.resolve()
-        stage(source)
-    result = build(source)
+    try:
+        result = build(options.notebooks.resolve() / "notebooks")
+    except notebooks.NotebookError as error:
+        print(f"{error}\nThe site was not built.", file=sys.stderr)
+        return 1
     if result.returncode:
         print(result.stdout)
         print("The site was not built: the first WARNING or ERROR above says why.")

@@ -4,11 +4,13 @@
 * Writes ``book/ledger.md`` before the build reads it.
 * Gives each figure the alternative text that its notebook stored in the output's metadata, which
   MyST-NB does not read.
+* Adds buttons that run the page elsewhere, suggest an edit of its source and report an error, where
+  the repository has an address.
 * Leaves out Thebe, which Jupyter Book always loads: the site runs no code, and needs no network.
 """
 
-import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 from docutils import nodes
@@ -16,10 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tools import ledger  # noqa: E402
-from tools.notebooks import errors  # noqa: E402
+from tools import ledger, repository
+from tools.notebooks import errors
 
 PNG = "image/png"
 
@@ -56,6 +56,31 @@ def add_alternative_text(app: Sphinx, doctree: nodes.document) -> None:
             bundle[0]["alt"] = figure.metadata.get(PNG, {}).get("alt", "")
 
 
+def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Put what the repository's address allows before the theme's buttons."""
+    if doctree is None or not (url := repository.address()):
+        return
+
+    def button(text: str, link: str, icon: str) -> dict[str, str]:
+        label = text.lower().replace(" ", "-")
+        return {"type": "link", "text": text, "tooltip": text, "url": link, "label": label} | {
+            "icon": f"fas fa-{icon}"
+        }
+
+    services = repository.services(url, f"{page}.ipynb") if page.startswith("notebooks/") else {}
+    buttons = [button(f"Run on {name}", link, "rocket") for name, link in services.items()]
+    file = repository.source(page)
+    title = quote(f"{page}: ", safe="")
+    buttons += [
+        button("Suggest an edit", f"{url}/edit/{repository.BRANCH}/{file}", "pencil-alt"),
+        button(
+            "Report an error", f"{url}/issues/new?template=chapter.yml&title={title}", "lightbulb"
+        ),
+    ]
+    group = {"type": "group", "tooltip": "Run, edit, report", "icon": "fas fa-rocket"}
+    context["header_buttons"].insert(0, group | {"buttons": buttons, "label": "repository-buttons"})
+
+
 def leave_out_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
     """Take Thebe's scripts off the page."""
     context["script_files"] = [
@@ -70,4 +95,5 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", write_ledger)
     app.connect("doctree-read", add_alternative_text)
     app.connect("html-page-context", leave_out_thebe)
+    app.connect("html-page-context", add_buttons, priority=502)  # the theme's come at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}

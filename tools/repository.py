@@ -41,7 +41,7 @@ def _checked(url: str, where: str) -> str:
     parts = urlsplit(url)
     if url and not (parts.scheme == "https" and parts.netloc and len(parts.path.split("/")) >= 3):
         raise ValueError(
-            f"{where}: {url!r} should be like https://github.com/OWNER/NAME, or empty."
+            f"{where}: {url!r} should look like https://github.com/OWNER/NAME."
         )
     return url
 
