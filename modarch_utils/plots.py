@@ -1,5 +1,7 @@
 """The course's figures: one palette, one style, and alternative text for every picture."""
 
+import base64
+import html
 import io
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
@@ -23,6 +26,10 @@ PALETTE = {
     "ink": "#1F2937",
 }
 """Okabe and Ito's colours, which people with any colour vision can tell apart."""
+INCH_PX = 96
+COLUMN_PX = 736
+"""Width of the site's text, CSS pixels."""
+MOVING_SECONDS = 5
 
 
 def use_style(dpi: int = 110) -> None:
@@ -56,6 +63,9 @@ def use_style(dpi: int = 110) -> None:
 def show(figure: Figure, *, alt: str, caption: str) -> None:
     """Display a figure in a notebook with its alternative text and a caption under it.
 
+    It is an HTML image, as JupyterLab gives a bare PNG no alternative text. An inch of the figure
+    is CSS's inch; a narrower page makes it smaller. Every colour is kept: the coder is lossless.
+
     Args:
         figure: drawn figure; it is closed afterwards, so that Jupyter does not show it twice.
         alt: what a reader who cannot see the figure needs to know.
@@ -68,13 +78,32 @@ def show(figure: Figure, *, alt: str, caption: str) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
-    _display(_with_palette(buffer), alt, caption)
+    _display(
+        _webp([Image.open(buffer).convert("RGB")]),
+        round(INCH_PX * figure.get_size_inches()[0]),
+        alt,
+        caption,
+        {"text_px": text_px(figure)},
+    )
+
+
+def text_px(figure: Figure) -> float | None:
+    """Return the size of a drawn figure's smallest text in CSS pixels, on the site's column.
+
+    None for a figure without text. A notebook keeps it beside the figure, where a rule reads it.
+    """
+    texts = (t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip())
+    points = min((text.get_fontsize() for text in texts), default=None)
+    inch = min(INCH_PX, COLUMN_PX / figure.get_size_inches()[0])
+    return None if points is None else round(points / 72 * inch, 2)
 
 
 def show_animation(
     frames: Sequence[torch.Tensor], *, seconds: float, alt: str, caption: str, zoom: int = 1
 ) -> None:
-    """Display pictures one after the other, again and again, as an animated PNG.
+    """Display pictures one after the other, as often as five seconds allow; the last one stays.
+
+    What moves beside a text for longer needs a button that stops it (WCAG 2.2.2).
 
     Args:
         frames: ``(3, H, W)`` each, uint8 or floats in [0, 1].
@@ -84,26 +113,26 @@ def show_animation(
         zoom: screen pixels along the side of a pixel.
 
     Raises:
-        ValueError: no frames, or ``alt`` or ``caption`` is empty.
+        ValueError: no frames, more than five seconds of them, or ``alt`` or ``caption`` is empty.
     """
     _check(alt, caption)
+    moving = seconds * (len(frames) - 1)
     if not len(frames):
         raise ValueError("An animation needs at least one frame.")
+    if moving > MOVING_SECONDS:
+        raise ValueError(
+            f"An animation may move for {MOVING_SECONDS} seconds, but this one does for "
+            f"{moving:g}: give fewer frames, or less time for each."
+        )
     arrays = (to_image(frame) for frame in frames)
     arrays = [a if a.dtype == np.uint8 else (255 * a).round().astype(np.uint8) for a in arrays]
-    arrays = [a.repeat(zoom, axis=0).repeat(zoom, axis=1) for a in arrays]
-    # One palette for all of them, as a PNG has only one.
-    palette = Image.fromarray(np.concatenate(arrays)).quantize(256, dither=Image.Dither.NONE)
-    pictures = [
-        Image.fromarray(a).quantize(palette=palette, dither=Image.Dither.NONE) for a in arrays
-    ]
+    pictures = [Image.fromarray(a.repeat(zoom, axis=0).repeat(zoom, axis=1)) for a in arrays]
     lengths = [round(1000 * seconds)] * len(pictures)
     lengths[-1] *= 3
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "png", save_all=True, append_images=pictures[1:], duration=lengths, optimize=True
-    )
-    _display(buffer.getvalue(), alt, caption)
+    # The pause after the last round is no movement.
+    rounds = (MOVING_SECONDS * 1000 + lengths[-1]) // sum(lengths) if len(pictures) > 1 else 1
+    picture = _webp(pictures, duration=lengths, loop=rounds)
+    _display(picture, pictures[0].width, alt, caption, {})
 
 
 def _check(alt: str, caption: str) -> None:
@@ -111,23 +140,33 @@ def _check(alt: str, caption: str) -> None:
         raise ValueError("A figure needs alternative text and a caption; give both.")
 
 
-def _display(png: bytes, alt: str, caption: str) -> None:
+def _webp(pictures: Sequence[Image.Image], **options) -> bytes:
+    buffer = io.BytesIO()
+    # Method 6 or quality 100 take ten times as long for one or two per cent.
+    pictures[0].save(
+        buffer,
+        "webp",
+        lossless=True,
+        quality=75,
+        method=4,
+        **(options | {"save_all": True, "append_images": pictures[1:]} if options else {}),
+    )
+    return buffer.getvalue()
+
+
+def _display(webp: bytes, width: int, alt: str, caption: str, metadata: dict) -> None:
     from IPython.display import display
 
+    image = (
+        f'<img alt="{html.escape(alt)}" width="{width}" style="max-width:100%;height:auto" '
+        f'src="data:image/webp;base64,{base64.b64encode(webp).decode()}">'
+    )
     display(
-        {"image/png": png, "text/plain": f"Figure: {caption}"},
-        metadata={"image/png": {"alt": alt}},
+        {"text/html": image, "text/plain": f"Figure: {caption}"},
+        metadata={"text/html": metadata},
         raw=True,
     )
     display({"text/markdown": f"*{caption}*", "text/plain": caption}, raw=True)
-
-
-def _with_palette(png: io.BytesIO) -> bytes:
-    """The same picture in the 256 colours that suit it best: a third of the bytes, to the eye."""
-    small = io.BytesIO()
-    picture = Image.open(png).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
-    return small.getvalue()
 
 
 def to_image(image: torch.Tensor) -> np.ndarray:

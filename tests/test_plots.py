@@ -1,5 +1,6 @@
 """Figures carry alternative text; grids have the size they should."""
 
+import base64
 import io
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from PIL import Image
 
 from modarch_utils import plots
@@ -32,48 +34,83 @@ def displayed(monkeypatch):
     return calls
 
 
-def test_show_sends_a_png_with_its_alternative_text(displayed):
-    figure = plt.figure()
-    plots.show(figure, alt="A line that rises.", caption="It rises.")
-    (picture, metadata), (caption, _) = displayed
-    assert picture["image/png"].startswith(b"\x89PNG\r\n\x1a\n")
-    assert metadata == {"image/png": {"alt": "A line that rises."}}
+def picture(page):
+    """The picture in an output's HTML, and the attributes of its tag."""
+    tag = BeautifulSoup(page, "html.parser").img
+    kind, data = tag["src"].split(",")
+    assert kind == "data:image/webp;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True))), tag.attrs
+
+
+def test_show_sends_an_image_with_its_alternative_text(displayed):
+    figure = plt.figure(figsize=(5, 2))
+    plots.show(figure, alt='A "line" that rises: a < b & c.', caption="It rises.")
+    (data, metadata), (caption, _) = displayed
+    assert set(data) == {"text/html", "text/plain"}  # the picture's bytes stand once
+    assert data["text/plain"] == "Figure: It rises."
+    tag = picture(data["text/html"])[1]
+    assert tag["alt"] == 'A "line" that rises: a < b & c.'
+    assert tag["width"] == "480" and "max-width:100%" in tag["style"]
+    assert metadata == {"text/html": {"text_px": None}}
     assert caption["text/markdown"] == "*It rises.*"
     assert not plt.fignum_exists(figure.number)  # Jupyter would show it a second time
 
 
-def test_the_shown_picture_is_the_figure_in_fewer_bytes(displayed):
+def test_every_colour_of_the_figure_is_kept_in_fewer_bytes(displayed):
     figure, axis = plt.subplots()
-    axis.imshow(np.random.default_rng(0).random((12, 12, 3)))  # more colours than most figures
-    axis.plot([0, 11], [0, 11], color=plots.PALETTE["blue"])
+    ramp = np.linspace(0, 1, 400)
+    image = axis.imshow(np.sin(9 * ramp)[:, None] * np.cos(7 * ramp), cmap="viridis")
+    figure.colorbar(image)
     file = io.BytesIO()
     figure.savefig(file, format="png")
-    plots.show(figure, alt="A line over noise.", caption="Noise.")
-    shown = displayed[0][0]["image/png"]
-    assert len(shown) < 0.7 * len(file.getvalue())
-    drawn, kept = (
-        np.asarray(Image.open(png).convert("RGB")).astype(int) for png in (file, io.BytesIO(shown))
-    )
-    assert kept.shape == drawn.shape
-    assert abs(kept - drawn).mean() < 3  # of 255
+    plots.show(figure, alt="Waves.", caption="Waves.")
+    drawn = np.asarray(Image.open(file).convert("RGB"))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256
+    shown, _ = picture(displayed[0][0]["text/html"])
+    np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), drawn)
+    assert len(displayed[0][0]["text/html"]) < 0.9 * len(file.getvalue())
 
 
-def test_an_animation_shows_its_frames_in_order(displayed):
+@pytest.mark.parametrize(
+    ("inches", "points", "px"),
+    [(4, 9, 12.0), (736 / 96, 6.75, 9.0), (2 * 736 / 96, 9, 6.0)],  # the last one is halved
+)
+def test_the_smallest_text_is_measured_on_the_sites_column(displayed, inches, points, px):
+    figure = plt.figure(figsize=(inches, 2))
+    figure.text(0.5, 0.5, "small", fontsize=points)
+    figure.text(0.5, 0.8, "large", fontsize=20)
+    figure.text(0.5, 0.2, " ", fontsize=1)
+    figure.text(0.5, 0.2, "hidden", fontsize=1, visible=False)
+    plots.show(figure, alt="Words.", caption="Words.")
+    assert displayed[0][1]["text/html"]["text_px"] == px
+
+
+def test_an_animation_shows_its_frames_in_order_and_stops(displayed):
     colours = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
     frames = [colour[:, None, None].expand(3, 4, 5) for colour in colours]
     plots.show_animation(frames, seconds=0.2, alt="Red, green, blue.", caption="Lights.", zoom=2)
-    (picture, metadata), (caption, _) = displayed
-    assert metadata == {"image/png": {"alt": "Red, green, blue."}}
+    (data, _), (caption, _) = displayed
     assert caption["text/markdown"] == "*Lights.*"
-    film = Image.open(io.BytesIO(picture["image/png"]))
+    film, tag = picture(data["text/html"])
+    assert tag["alt"] == "Red, green, blue." and tag["width"] == "10"
     assert film.n_frames == 3 and film.size == (10, 8)
     lengths = []
     for i, colour in enumerate(colours):
         film.seek(i)
+        film.load()
         lengths.append(film.info["duration"])
         shown = torch.from_numpy(np.array(film.convert("RGB"))).float() / 255
-        assert (shown - colour).abs().max() < 0.02
+        assert (shown == colour).all()
     assert lengths == [200, 200, 600]
+    assert film.info["loop"] == 5  # 4 rounds of 1 s, and one of 0.4 s to its last frame
+
+
+def test_a_long_animation_plays_once(displayed):
+    frames = torch.rand(6, 3, 4, 4)
+    plots.show_animation(list(frames), seconds=0.7, alt="Noise.", caption="Noise.")
+    assert picture(displayed[0][0]["text/html"])[0].info["loop"] == 1
+    with pytest.raises(ValueError, match="may move for 5 seconds, but this one does for 5.5"):
+        plots.show_animation(list(frames), seconds=1.1, alt="Noise.", caption="Noise.")
 
 
 def test_an_animation_without_frames(displayed):

@@ -2,8 +2,6 @@
 
 * Refuses notebooks that hold an error.
 * Writes ``book/ledger.md`` before the build reads it.
-* Gives each figure the alternative text that its notebook stored in the output's metadata, which
-  MyST-NB does not read.
 * Adds buttons that run the page elsewhere, suggest an edit of its source and report an error, where
   the repository has an address.
 * Leaves out Thebe, which Jupyter Book always loads: the site runs no code, and needs no network.
@@ -13,15 +11,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import nbformat
-from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
 from tools import ledger, repository
 from tools.notebooks import errors
-
-PNG = "image/png"
 
 
 def refuse_errors(app: Sphinx, config: Config) -> None:
@@ -38,22 +33,6 @@ def write_ledger(app: Sphinx, config: Config) -> None:
     path = source / "book" / "ledger.md"
     if not path.exists() or path.read_text("utf-8") != page:
         path.write_text(page, "utf-8")
-
-
-def add_alternative_text(app: Sphinx, doctree: nodes.document) -> None:
-    """Set ``alt`` on the figures of a notebook's page."""
-    path = Path(app.env.doc2path(app.env.docname))
-    if path.suffix != ".ipynb":
-        return
-    cells = nbformat.read(path, as_version=4).cells
-    for container in doctree.findall(nodes.container):
-        if container.get("nb_element") != "cell_code":
-            continue
-        outputs = cells[container["cell_index"]].outputs
-        figures = [output for output in outputs if PNG in output.get("data", {})]
-        bundles = [c for c in container.findall(nodes.container) if c.get("mime_type") == PNG]
-        for figure, bundle in zip(figures, bundles, strict=True):
-            bundle[0]["alt"] = figure.metadata.get(PNG, {}).get("alt", "")
 
 
 def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
@@ -93,7 +72,6 @@ def leave_out_thebe(app: Sphinx, page: str, template: str, context: dict, doctre
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", refuse_errors)
     app.connect("config-inited", write_ledger)
-    app.connect("doctree-read", add_alternative_text)
     app.connect("html-page-context", leave_out_thebe)
     app.connect("html-page-context", add_buttons, priority=502)  # the theme's come at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}
