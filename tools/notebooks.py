@@ -18,6 +18,7 @@ import argparse
 import difflib
 import hashlib
 import os
+import re
 import sys
 import time
 import tomllib
@@ -41,7 +42,9 @@ MEGABYTES_EACH = 1.0
 CELL_TIMEOUT_SECONDS = 600
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 # What the site knows how to show, and the claims that the ledger reads.
-KNOWN_MIMES = {"text/plain", "text/html", "text/markdown", "image/png", claims.MIME}
+KNOWN_MIMES = {"text/plain", "text/html", "text/markdown", claims.MIME}
+IMAGE = re.compile("<img[^>]*>")
+ALTERNATIVE_TEXT = re.compile(r'\balt="[^"]*[^"\s]')
 # As JupyterLab writes it, so that opening a notebook changes no more than Python's version.
 METADATA = {
     "kernelspec": {
@@ -221,10 +224,14 @@ def faults(notebook: NotebookNode) -> list[str]:
         for output in cell.outputs:
             if output.get("name") == "stderr":
                 found.append(f"cell {index} wrote to stderr: {output.text.strip()[:200]}")
-            data, metadata = output.get("data", {}), output.get("metadata", {})
-            if "image/png" in data and not metadata.get("image/png", {}).get("alt", "").strip():
-                found.append(f"cell {index} has a figure without alternative text")
-            if unknown := set(data) - KNOWN_MIMES:
+            data = output.get("data", {})
+            bare = {kind for kind in data if kind.startswith("image/")}
+            images = IMAGE.findall(data.get("text/html", ""))
+            if bare or not all(map(ALTERNATIVE_TEXT.search, images)):
+                found.append(
+                    f"cell {index} has a figure without alternative text: show it with plots.show"
+                )
+            if unknown := set(data) - KNOWN_MIMES - bare:
                 found.append(f"cell {index} has an output the site cannot show: {sorted(unknown)}")
     megabytes = len(nbformat.writes(notebook).encode()) / 1e6
     if megabytes > MEGABYTES_EACH:
@@ -312,8 +319,8 @@ def keep_outputs(notebook: NotebookNode, run: NotebookNode) -> NotebookNode:
     """
     if sha256(notebook) != sha256(run):
         raise NotebookError("its code is not that of its source")
-    notebook.metadata.modarch = run.metadata.modarch
-    for cell, old in zip(code_cells(notebook), _run_cells(run), strict=True):
+    notebook.metadata["modarch"] = run.metadata.get("modarch", {})
+    for cell, old in zip(_run_cells(notebook), _run_cells(run), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
     return notebook
 
