@@ -1,14 +1,25 @@
 # Modern Deep Learning Architectures. `make help` lists the targets.
 
 PYTHON ?= python3
-# `make test LATEST=1` uses the newest releases that pyproject.toml allows instead of the lock.
+# What is installed: the lock's versions (Python 3.11 and newer, every system). Beside it:
+# `make setup TORCH=cpu`   the lock's versions, with PyTorch's CPU builds: no CUDA libraries
+# `make test LATEST=1`     the newest releases that pyproject.toml allows, in .venv-latest
+# `make test LOWEST=1`     the oldest ones, in .venv-lowest
+COURSE := -e '.[diffusion,lab,dev]'
+PIP = $(BIN)/python -m pip install
+UV = $(PIP) uv && $(BIN)/uv pip install --python $(BIN)/python
+VENV := .venv
+INSTALL = $(PIP) -c requirements.lock $(COURSE)
+SIZE := about 7 GB, most of it CUDA (TORCH=cpu: about 2 GB)
 ifdef LATEST
 VENV := .venv-latest
-INSTALL = $(BIN)/python -m pip install --upgrade --upgrade-strategy eager -e '.[dev]'
-else
-VENV := .venv
-INSTALL = $(BIN)/python -m pip install -r requirements.lock && \
-          $(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+INSTALL = $(PIP) --upgrade --upgrade-strategy eager $(COURSE)
+else ifdef LOWEST
+VENV := .venv-lowest
+INSTALL = $(UV) --resolution lowest-direct $(COURSE)
+else ifdef TORCH
+INSTALL = $(UV) --torch-backend $(TORCH) -c requirements.lock $(COURSE)
+SIZE := about 2 GB
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -31,13 +42,13 @@ NBVAL := $(BIN)/python -m pytest -q \
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
 
-setup: $(READY) ## make the environment .venv from the lock (about 6 GB, 5 to 15 minutes the first time)
+setup: $(READY) ## make the environment .venv (about 7 GB; with TORCH=cpu about 2 GB)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "The course needs Python 3.11 or newer: '$(PYTHON)' is missing or older." \
 	       "Install one and name it: make PYTHON=python3.11 setup"; exit 1; }
-	@echo "Making the environment $(VENV): about 6 GB, usually 5 to 15 minutes."
+	@echo "Making the environment $(VENV): $(SIZE). Usually 5 to 15 minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL)
 	@touch $(READY)
@@ -98,7 +109,8 @@ browser: # install Chromium for the site's browser test, where no Chromium or Ch
 	  if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
 	  $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
 
-lock: # write requirements.lock from what is installed in .venv
-	$(BIN)/python -m tools.lock > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+lock: setup # bring requirements.lock in line with pyproject.toml (LOCK_ARGS=--upgrade: newest releases)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+	  --custom-compile-command "make lock  (Python 3.11 and newer; Linux, macOS, Windows)" \
+	  $(LOCK_ARGS) pyproject.toml --output-file requirements.lock
 	@touch $(READY)

