@@ -4,6 +4,7 @@ Counts are exact. Times are medians of many repeats, and two things are compared
 run, taking turns, because a laptop's speed drifts by more than most differences worth knowing.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,12 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import FlopCounterMode
+
+from modarch_utils import devices
+
+# A torch built for CUDA warns at this import that it found no triton, which nothing here needs.
+logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 Step = Callable[[], Any]
 
@@ -206,7 +212,7 @@ def peak_memory(fn: Step) -> int:
     pass will need them; scratch space inside an operation is not seen. The second account is
     exact and the same on every machine, but a lower bound of what the process takes.
     """
-    if torch.cuda.is_available():
+    if devices.current().type == "cuda":
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

@@ -6,14 +6,18 @@ A notebook never asks which hardware it runs on. It asks ``profile.current()`` f
 * ``laptop`` (the default, and what CI runs): no network, the rendered ``scenes``, short training.
 * ``gpu`` (``MODARCH_PROFILE=gpu``): real data sets, hub checkpoints, full-size networks.
 
-The *device* is found, not chosen by the profile: a laptop with a GPU uses it.
+The *device* is found, not chosen by the profile: a laptop with a GPU uses it, unless
+``MODARCH_DEVICE`` says otherwise.
 """
 
 import os
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+
+from modarch_utils import devices
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,8 @@ class Profile:
 
     @property
     def device(self) -> torch.device:
-        """The fastest device found: CUDA, then Apple's MPS, then the CPU."""
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
+        """The fastest device that works; see :func:`modarch_utils.devices.current`."""
+        return devices.current()
 
     @property
     def progress(self) -> bool:
@@ -150,25 +150,50 @@ PROFILES = {
 
 
 def current() -> Profile:
-    """Return the profile named by ``MODARCH_PROFILE`` (``laptop`` when unset).
+    """Return the profile named by ``MODARCH_PROFILE`` (``laptop`` when unset or empty).
+
+    Its ``autocast`` is what this machine's device can do.
 
     Raises:
         ValueError: the variable names no profile.
     """
-    name = os.environ.get("MODARCH_PROFILE", "laptop")
+    given = os.environ.get("MODARCH_PROFILE", "")
+    name = given.strip().lower() or "laptop"
     if name not in PROFILES:
         raise ValueError(
-            f"MODARCH_PROFILE={name!r} names no profile; set it to one of {', '.join(PROFILES)}."
+            f"MODARCH_PROFILE={given!r} names no profile; set it to one of {', '.join(PROFILES)}."
         )
-    return PROFILES[name]
+    found = PROFILES[name]
+    return replace(found, autocast=devices.precision(found.autocast))
 
 
 def cache_dir() -> Path:
-    """Return the folder for rendered and downloaded data, making it if needed.
+    """Return the folder for rendered and downloaded data, which may not exist yet.
 
     ``MODARCH_CACHE`` when set, otherwise ``modarch`` under the user's cache folder.
     """
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "modarch"
-    path = Path(os.environ.get("MODARCH_CACHE", default))
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    if own := os.environ.get("MODARCH_CACHE"):
+        return Path(os.path.expanduser(own))
+    if users := os.environ.get("XDG_CACHE_HOME"):
+        return Path(users) / "modarch"
+    try:
+        return Path.home() / ".cache" / "modarch"
+    except RuntimeError:  # a user without a home, as containers have
+        return Path(tempfile.gettempdir()) / "modarch"
+
+
+def output_dir(folder: Path) -> Path:
+    """Where a recipe writes what is shipped in ``folder``, making it if needed.
+
+    The folder itself in a clone of the course. An installed package is not to be changed, and a
+    clone may be another user's: then a folder of the same name under ``made`` in the current one,
+    and one printed sentence says so.
+    """
+    package = Path(__file__).parent
+    installed = folder.is_relative_to(package) and not (package.parent / "pyproject.toml").is_file()
+    if not installed and (os.access(folder, os.W_OK) or not folder.exists()):
+        return folder
+    own = Path.cwd() / "made" / folder.name
+    own.mkdir(parents=True, exist_ok=True)
+    print(f"What is made is written to {own}, as {folder} is not to be changed.")
+    return own

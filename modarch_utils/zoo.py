@@ -6,18 +6,22 @@ a fixed revision, in the gpu profile only.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
 
+from modarch_utils import devices, network
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
+T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -326,10 +330,13 @@ def _from_package(entry: Checkpoint, package: str, inside: str) -> Path:
 def _from_hub(entry: Checkpoint, repository: str, inside: str) -> Path:
     from huggingface_hub import hf_hub_download  # slow to import, and only needed here
 
+    def get(**options: bool) -> str:
+        return hf_hub_download(repository, inside, revision=entry.revision, **options)
+
     try:
-        return Path(hf_hub_download(repository, inside, revision=entry.revision))
+        return Path(get(local_files_only=True))
     except OSError:
-        raise _not_fetched(entry, f"{repository} {inside}") from None
+        return Path(_fetched(entry, f"{repository} {inside}", get))
 
 
 def _snapshot(entry: Checkpoint, repository: str, wanted: list[str]) -> dict[str, Path]:
@@ -338,24 +345,46 @@ def _snapshot(entry: Checkpoint, repository: str, wanted: list[str]) -> dict[str
 
     patterns = ["*.json", "*.txt", *wanted]  # a tokenizer's merges are text
     options = " ".join(f"--include '{pattern}'" for pattern in patterns)
+
+    def get(**more: bool) -> dict[str, Path]:
+        found = snapshot_download(
+            repository, revision=entry.revision, allow_patterns=patterns, **more
+        )
+        files = {name: Path(found) / name for name in wanted}
+        # Without a network the hub's library is content with part of a folder.
+        if not all(file.is_file() for file in files.values()):
+            raise FileNotFoundError(found)
+        return files
+
+    return _fetched(entry, f"{repository} {options}", get)
+
+
+def _fetched(entry: Checkpoint, what: str, get: Callable[..., T]) -> T:
+    """What `get` gives, from this machine alone where the hub does not answer.
+
+    It is asked once and shortly before: alone, the hub's library tries five times in half a minute,
+    and logs each.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
     try:
-        found = snapshot_download(repository, revision=entry.revision, allow_patterns=patterns)
-    except OSError:
-        raise _not_fetched(entry, f"{repository} {options}") from None
-    files = {name: Path(found) / name for name in wanted}
-    # Without a network the hub's library is content with part of a folder.
-    if not all(file.is_file() for file in files.values()):
-        raise _not_fetched(entry, f"{repository} {options}")
-    return files
-
-
-def _not_fetched(entry: Checkpoint, what: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"The weights of {entry.name} are not on this machine and the hub did not give them; "
-        f"fetch them once where there is a network with `hf download {what} "
-        f"--revision {entry.revision}`, or use the laptop profile (unset MODARCH_PROFILE), "
-        "which needs none."
-    )
+        if not constants.HF_HUB_OFFLINE:
+            get_session().head(constants.ENDPOINT, timeout=10)
+        return get()
+    # Not OSError alone: the library's versions use HTTP libraries with errors of their own.
+    except Exception as error:
+        offline = constants.HF_HUB_OFFLINE
+        why = "HF_HUB_OFFLINE forbids the network: unset it" if offline else network.why(error)
+    try:
+        return get(local_files_only=True)
+    except Exception:
+        raise FileNotFoundError(
+            f"The weights of {entry.name} are not on this machine and the hub did not give them, "
+            f"as {why}; or fetch them once where there is a network with `hf download {what} "
+            f"--revision {entry.revision}`, or use the laptop profile (unset MODARCH_PROFILE), "
+            "which needs none."
+        ) from None
 
 
 def load_timm(name: str) -> nn.Module:
@@ -386,14 +415,76 @@ def load_pipeline(name: str) -> "DiffusionPipeline":
     It is float32, but for one in half precision where there is a GPU that computes in it.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`folder`.
+        FileNotFoundError, ValueError: as :func:`folder`, and as :func:`whole`.
     """
     from diffusers import DiffusionPipeline  # slow to import, and only needed here
 
-    variant = find(name).variant or None
-    half = variant is not None and torch.cuda.is_available()
-    pipe = DiffusionPipeline.from_pretrained(
-        folder(name), variant=variant, dtype=torch.float16 if half else torch.float32
-    )
+    entry, source = find(name), folder(name)
+    variant = entry.variant or None
+    half = variant and devices.current().type == "cuda" and devices.precision("fp16") == "fp16"
+    dtype = torch.float16 if half else torch.float32
+    pipe = DiffusionPipeline.from_pretrained(source, variant=variant, dtype=dtype)
+    for part in entry.parts:
+        model = whole(getattr(pipe, Path(part).parts[0]), source / part)
+        if model.dtype != dtype:  # before 0.40 diffusers overlooks the argument
+            model.to(dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def load_lora(pipe: "DiffusionPipeline", name: str, adapter_name: str | None = None) -> None:
+    """Add a checkpoint's adapters to a pipeline's U-Net.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`path`, and as :func:`whole`.
+    """
+    file = path(name)
+    pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter_name)
+    whole(pipe.unet, file, fresh=("",))
+
+
+def whole(model: M, source: Path, *, fresh: tuple[str, ...] = ()) -> M:
+    """Return `model` if it holds every tensor of its file, and nothing that is in no file.
+
+    A library may rename a layer between two of its versions. It then leaves the layer as it was
+    made, at random, and says so in a log that lessons switch off, or not at all. Tensors are
+    compared by value, as names may rightly differ.
+
+    Args:
+        model: loaded by ``from_pretrained``.
+        source: the file of its weights, or the folder that holds just one.
+        fresh: beginnings of the names of parameters that are meant to be new, such as a head's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: tensors were left out, or parameters were made up.
+    """
+    from safetensors import safe_open
+
+    file = source if source.is_file() else next(source.glob("*.safetensors"), None)
+    if file is None:
+        raise FileNotFoundError(
+            f"There are no weights in {source}; give it the file or its folder."
+        )
+    held = {key: _mark(value) for key, value in model.named_parameters()}
+    marks = {*held.values(), *(_mark(value) for _, value in model.named_buffers())}
+    with safe_open(file, framework="pt") as stored:
+        given = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    # An adapter's alpha is a setting, and becomes a factor.
+    given = {key: _mark(value) for key, value in given.items() if not key.endswith(".alpha")}
+    lost = [key for key, mark in given.items() if mark not in marks]
+    known = set(given.values())
+    new = [k for k, mark in held.items() if mark not in known and not k.startswith(fresh)]
+    if lost or new:
+        raise ValueError(
+            f"{type(model).__name__} took {len(given) - len(lost)} of the {len(given)} tensors in "
+            f"{file} and made up {len(new)} (first: {(lost or new)[0]}): the library that loads it "
+            "is older or newer than these weights, so install the versions of requirements.lock."
+        )
+    return model
+
+
+def _mark(tensor: torch.Tensor) -> bytes:
+    """The same for the same numbers, in whichever precision and shape they are kept."""
+    numbers = tensor.detach().cpu().to(torch.float16).contiguous().numpy()
+    return hashlib.sha256(numbers).digest()

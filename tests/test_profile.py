@@ -1,9 +1,10 @@
 """The profile comes from the environment, the device from the machine."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import pytest
-import torch
 
 from modarch_utils import profile
 
@@ -22,27 +23,28 @@ def test_gpu(monkeypatch):
     assert (found.name, found.classification, found.width) == ("gpu", "cifar10", 96)
 
 
-@pytest.mark.parametrize("name", ["", "GPU", "cluster"])
-def test_unknown_profile(monkeypatch, name):
-    monkeypatch.setenv("MODARCH_PROFILE", name)
-    with pytest.raises(ValueError, match=f"MODARCH_PROFILE='{name}' .* laptop, gpu"):
+@pytest.mark.parametrize(("given", "name"), [("", "laptop"), (" ", "laptop"), (" GPU ", "gpu")])
+def test_empty_means_laptop_and_case_does_not_count(monkeypatch, given, name):
+    monkeypatch.setenv("MODARCH_PROFILE", given)
+    assert profile.current().name == name
+
+
+def test_unknown_profile(monkeypatch):
+    monkeypatch.setenv("MODARCH_PROFILE", "cluster")
+    with pytest.raises(ValueError, match="MODARCH_PROFILE='cluster' .* laptop, gpu"):
         profile.current()
+
+
+def test_the_precision_is_what_the_device_can_do(monkeypatch):
+    monkeypatch.setattr(profile.devices, "precision", {"bf16": "fp16", "no": "no"}.get)
+    for name, autocast in (("gpu", "fp16"), ("laptop", "no")):
+        monkeypatch.setenv("MODARCH_PROFILE", name)
+        assert profile.current().autocast == autocast
 
 
 def test_profiles_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile.PROFILES["laptop"].epochs = 100
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "device"),
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
-@pytest.mark.parametrize("name", ["laptop", "gpu"])
-def test_device_is_found_and_not_chosen(monkeypatch, name, cuda, mps, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert profile.PROFILES[name].device.type == device
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, True), ("1", True), ("0", False)])
@@ -55,9 +57,39 @@ def test_progress(monkeypatch, value, shown):
 
 
 def test_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name in ("MODARCH_CACHE", "XDG_CACHE_HOME"):
+        for value in (None, ""):
+            monkeypatch.setenv(name, value) if value == "" else monkeypatch.delenv(name, False)
+            assert profile.cache_dir() == tmp_path / ".cache" / "modarch"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    monkeypatch.delenv("MODARCH_CACHE", raising=False)
     assert profile.cache_dir() == tmp_path / "user" / "modarch"
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "a" / "b"))
-    assert profile.cache_dir() == tmp_path / "a" / "b"
-    assert (tmp_path / "a" / "b").is_dir() and (tmp_path / "user" / "modarch").is_dir()
+    monkeypatch.setenv("MODARCH_CACHE", "~/my cache")
+    assert profile.cache_dir() == tmp_path / "my cache"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MODARCH_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(profile.Path, "home", homeless)
+    assert profile.cache_dir() == Path(tempfile.gettempdir()) / "modarch"
+
+
+def test_what_is_made_lies_in_the_clone():
+    shipped = Path(profile.__file__).parent / "records"
+    assert profile.output_dir(shipped) == shipped
+
+
+def test_an_installed_package_is_not_changed(monkeypatch, tmp_path, capsys):
+    package = tmp_path / "site-packages" / "modarch_utils"
+    (package / "records").mkdir(parents=True)
+    monkeypatch.setattr(profile, "__file__", str(package / "profile.py"))
+    monkeypatch.chdir(tmp_path)
+    assert profile.output_dir(package / "records") == tmp_path / "made" / "records"
+    said = capsys.readouterr().out
+    assert str(tmp_path / "made" / "records") in said and said.count("\n") == 1

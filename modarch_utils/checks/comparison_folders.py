@@ -153,7 +153,7 @@ def _timm_folder(path: Path, architecture: str, small: dict, look: Look) -> Fold
         "classifier": network.pretrained_cfg["classifier"],
     }
     config = {"architecture": architecture, "model_args": small, "pretrained_cfg": settings}
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_text(json.dumps(config), "utf-8")
 
     @torch.no_grad()
     def features(x: Tensor, training: bool = False) -> Tensor:

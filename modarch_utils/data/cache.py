@@ -1,13 +1,21 @@
-"""Tensors kept on disk between runs: written whole or not at all, and checked when read."""
+"""Tensors kept on disk between runs: written whole or not at all, and checked when read.
 
+A cache that cannot be read or written costs time and never the lesson: the data are in memory.
+"""
+
+import contextlib
 import hashlib
 import os
-import tempfile
+import uuid
+import warnings
 from pathlib import Path
 
 import safetensors
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+_warned: set[Path] = set()
+"""Folders of which a warning was given."""
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -23,18 +31,37 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write ``tensors`` to ``path`` so that a reader sees the old file or the whole new one.
 
     Any number of processes may write the same path at once: each fills a temporary file of its own
-    and renames it, and the last one stays.
+    and renames it, and the last one stays. If it cannot be written, one warning says so for each
+    folder and process.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
     try:
-        save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _write(path, save(tensors, metadata={"sha256": _digest(tensors)}))
+    except OSError as error:
+        # Windows replaces no file that another process reads, and then that one is good.
+        if path.parent in _warned or read(path) is not None:
+            return
+        _warned.add(path.parent)
+        warnings.warn(
+            f"{path.parent} cannot be written ({error.strerror}): the data stay in memory, and the "
+            "next run makes them again. MODARCH_CACHE may name a folder that can be written.",
+            stacklevel=3,
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        # Not a file of `tempfile` or safetensors: these are their owner's alone, and other users
+        # of a shared cache could not read it.
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # Windows refuses a handle that only reads
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 

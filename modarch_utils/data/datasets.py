@@ -21,9 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets as tv
 from torchvision.transforms.v2.functional import resize
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars, network, profile
 from modarch_utils.data import cache, scenes
 
 SPLITS = ("train", "val")
@@ -140,7 +139,7 @@ def _imagenette(split: str, n: int | None, size: int | None) -> Classification:
     )
     stored = cache.read(path.with_suffix(".safetensors"))
     if stored is None:
-        bar = tqdm(indices.tolist(), "Reading Imagenette", disable=not profile.current().progress)
+        bar = bars.bar(indices.tolist(), progress=None, desc="Reading Imagenette")
         stored = {"images": torch.stack([_square(found[i][0], size) for i in bar])}
         cache.write(path.with_suffix(".safetensors"), stored)
     return Classification(stored["images"], labels, tuple(names[0] for names in found.classes))
@@ -173,11 +172,11 @@ def _find(title: str, layout: str, read: Callable, download: Callable):
         with _quietly():
             download(kept)
             return read(kept)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
         where = f"MODARCH_DATA={own}" if own else f"{kept} (MODARCH_DATA is not set)"
         raise FileNotFoundError(
-            f"{title} is missing or damaged in {where} and could not be downloaded: set "
-            f"MODARCH_DATA to a folder that holds {layout}, or go online, or use "
+            f"{title} is missing or damaged in {where} and could not be downloaded, as "
+            f"{network.why(error)}; or set MODARCH_DATA to a folder that holds {layout}, or use "
             "MODARCH_PROFILE=laptop, which needs no download."
         ) from None
 

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import time
 from collections.abc import Collection
@@ -40,15 +39,18 @@ def apply(limits: Limits) -> None:
     submissions earlier, with a clearer cause; this one stops what allocates faster than it looks.
     """
     data = status(os.getpid(), "VmData") + limits.memory * MEBI
-    _limit(resource.RLIMIT_DATA, data)
-    _limit(resource.RLIMIT_CPU, limits.cpu, limits.cpu + 2)
-    _limit(resource.RLIMIT_FSIZE, limits.file * MEBI)
-    _limit(resource.RLIMIT_CORE, 0)
+    _limit("DATA", data)
+    _limit("CPU", limits.cpu, limits.cpu + 2)
+    _limit("FSIZE", limits.file * MEBI)
+    _limit("CORE", 0)
     # It counts all of the user's threads. The kernel does not keep it for root.
-    _limit(resource.RLIMIT_NPROC, _threads_of_user() + 8 * limits.processes)
+    _limit("NPROC", _threads_of_user() + 8 * limits.processes)
 
 
-def _limit(what: int, soft: int, hard: int | None = None) -> None:
+def _limit(name: str, soft: int, hard: int | None = None) -> None:
+    import resource  # Windows lacks it
+
+    what = getattr(resource, f"RLIMIT_{name}")
     most = resource.getrlimit(what)[1]
     wanted = [soft, soft if hard is None else hard]
     if most != resource.RLIM_INFINITY:
@@ -94,7 +96,7 @@ def _processes() -> list[Path]:
 def status(pid: int, *fields: str) -> int:
     """The sum of some fields of /proc/PID/status in bytes; 0 if the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.split(":")[0] in fields)

@@ -1,7 +1,6 @@
 """What is finished, on disk, so that an interrupted run continues where it stopped."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -28,7 +27,9 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
         """Hold the folder for this process; False if another has it."""
-        with (self.folder / ".lock").open("w") as file:
+        import fcntl  # Windows lacks it
+
+        with (self.folder / ".lock").open("wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -64,10 +65,10 @@ class Store:
     def begin(self, submission: Submission, key: str) -> bool:
         """Note that a submission is about to run; False if that ended the runner before, twice."""
         file = self._file(submission, ".begun")
-        tries = file.read_text().splitlines().count(key) if file.exists() else 0
+        tries = file.read_text("utf-8").splitlines().count(key) if file.exists() else 0
         if tries >= TRIES:
             return False
-        with file.open("a") as begun:
+        with file.open("a", encoding="utf-8") as begun:
             begun.write(f"{key}\n")
         return True
 

@@ -95,7 +95,8 @@ class Reader(nn.Module):
 def save(reader: Reader, folder: Path) -> Path:
     """Write configuration and weights, these in half precision; returns the file of weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(reader.config), indent=2) + "\n")
+    config = json.dumps(asdict(reader.config), indent=2) + "\n"
+    (folder / CONFIG_FILE).write_text(config, "utf-8")
     halves = {
         name: value.half() if value.is_floating_point() else value
         for name, value in reader.state_dict().items()
@@ -117,7 +118,7 @@ def load(folder: Path) -> Reader:
                 f"There is no reader in {folder}: {name} is missing; "
                 f"`python -m modarch_utils.recipes.mini_reader` trains one."
             )
-    found = json.loads((folder / CONFIG_FILE).read_text())
+    found = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     stages = tuple(tuple(stage) for stage in found.pop("stages"))
     reader = Reader(ReaderConfig(stages=stages, **found))
     reader.load_state_dict(load_file(folder / WEIGHTS_FILE))  # copies halves into float32

@@ -111,7 +111,7 @@ def load(stream: int, size: int, settings: FeatureSettings = SETTINGS) -> scenes
 def shipped(name: str) -> DinoVisionTransformer:
     """A network from ``weights/``, in eval mode. Its hash is not compared: it may be a new one."""
     # Through transformers, which keeps older names of its weights in the file.
-    theirs = AutoModel.from_pretrained(zoo.WEIGHTS / name)
+    theirs = zoo.whole(AutoModel.from_pretrained(zoo.WEIGHTS / name), zoo.WEIGHTS / name)
     network = build()
     load_transformers(network, theirs.state_dict())
     return network.eval()

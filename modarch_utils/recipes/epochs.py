@@ -36,7 +36,7 @@ def keep(folder: Path, epoch: int, values: dict[str, float]) -> dict[str, dict[s
     """Print an epoch's measurements, and add them to the run's; returns all of them."""
     print(line(epoch, values), flush=True)
     file = folder / SCORES
-    scores = json.loads(file.read_text()) if file.is_file() else {}
+    scores = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     scores[str(epoch)] = values
-    file.write_text(json.dumps(scores, indent=1))
+    file.write_text(json.dumps(scores, indent=1), "utf-8")
     return scores

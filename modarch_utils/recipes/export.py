@@ -62,7 +62,8 @@ def export(network: DinoVisionTransformer, card: Card, folder: Path) -> str:
     (folder / FILE).chmod(0o644)  # it is written for its owner alone
     found = sha256(folder)
     (folder / "README.md").write_text(
-        _text(card, config, count_params(network), found) + QUALITY + "\n" + NOT_YET
+        _text(card, config, count_params(network), found) + QUALITY + "\n" + NOT_YET,
+        "utf-8",
     )
     return found
 
@@ -75,10 +76,10 @@ def sha256(folder: Path) -> str:
 def write_quality(folder: Path, text: str) -> None:
     """Replace the last section of a card."""
     file = folder / "README.md"
-    head, found, _ = file.read_text().partition(QUALITY)
+    head, found, _ = file.read_text("utf-8").partition(QUALITY)
     if not found:
         raise ValueError(f"{file} has no section {QUALITY.strip()!r}; export the weights again.")
-    file.write_text(f"{head}{QUALITY}\n{text.strip()}\n")
+    file.write_text(f"{head}{QUALITY}\n{text.strip()}\n", "utf-8")
 
 
 def _text(card: Card, config: dict, params: int, digest: str) -> str:

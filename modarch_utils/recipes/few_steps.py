@@ -168,6 +168,8 @@ def principal(features: Tensor, components: int) -> tuple[Tensor, Tensor]:
 def pipeline(method: str) -> DiffusionPipeline:
     """The pipeline of a method of :data:`GRID`, put together as a user of diffusers would."""
     pipe = StableDiffusionPipeline.from_pretrained(zoo.WEIGHTS / TEACHER)
+    for name in ("vae", "unet", "text_encoder"):
+        zoo.whole(getattr(pipe, name), zoo.WEIGHTS / TEACHER / name)
     config = pipe.scheduler.config
     if method == "ddim":
         pipe.scheduler = DDIMScheduler.from_config(config, timestep_spacing="trailing")
@@ -179,10 +181,12 @@ def pipeline(method: str) -> DiffusionPipeline:
         )
     elif method == "lcm_lora":
         pipe.load_lora_weights(zoo.WEIGHTS / LORA)
+        zoo.whole(pipe.unet, zoo.WEIGHTS / LORA, fresh=("",))
         pipe.scheduler = LCMScheduler.from_config(config)
     else:
         parts = pipe.components | {"scheduler": LCMScheduler.from_config(config)}
-        parts["unet"] = UNet2DConditionModel.from_pretrained(zoo.WEIGHTS / LCM)
+        unet = UNet2DConditionModel.from_pretrained(zoo.WEIGHTS / LCM)
+        parts["unet"] = zoo.whole(unet, zoo.WEIGHTS / LCM)
         pipe = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe

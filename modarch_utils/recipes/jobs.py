@@ -18,7 +18,7 @@ def _run(function: Callable[..., dict], job: dict, file: Path) -> dict:
     result = {**job, **function(**job)}
     result["seconds"] = round(time.process_time() - started, 1)
     part = file.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(result))
+    part.write_text(json.dumps(result), "utf-8")
     part.replace(file)  # whole or not at all
     return result
 
@@ -49,4 +49,4 @@ def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: di
         waiting = [pool.submit(_run, function, job, file) for job, file in todo]
         for done, future in enumerate(as_completed(waiting), 1):
             print(f"[{done}/{len(todo)}] {future.result()}", flush=True)
-    return [json.loads(file.read_text()) for file in files]
+    return [json.loads(file.read_text("utf-8")) for file in files]

@@ -32,7 +32,7 @@ def teacher() -> StableDiffusionPipeline:
 
     Raises FileNotFoundError when there is none.
     """
-    return StableDiffusionPipeline.from_pretrained(zoo.folder(TEACHER))
+    return zoo.load_pipeline(TEACHER)
 
 
 def few_step_pipeline(
@@ -127,7 +127,7 @@ def write_card(
     Args:
         file: of the weights, in half precision.
         what: the first paragraph.
-        code: how it is used; ``weights`` is the path of the folder of all weights.
+        code: how it is used, from any folder.
         facts: further rows of the table.
         limits: what the model is not.
         title: name of the model, which with underscores is that of its recipe.
@@ -138,7 +138,7 @@ def write_card(
         "Weights": f"`{file.name}`, float16, {file.stat().st_size / 1e6:.2f} MB, sha256 `{digest}`",
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in facts.items())
-    (file.parent / "README.md").write_text(f"""{export.FRONT}# {title}
+    text = f"""{export.FRONT}# {title}
 
 {what}
 
@@ -154,4 +154,5 @@ def write_card(
 ## What it is not
 
 {limits}
-""")
+"""
+    (file.parent / "README.md").write_text(text, "utf-8")

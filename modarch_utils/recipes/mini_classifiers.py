@@ -16,7 +16,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
-from modarch_utils import records, zoo
+from modarch_utils import profile, records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.measure import count_params
 from modarch_utils.recipes import export
@@ -127,7 +127,7 @@ def save(network: nn.Module, mini: Mini, folder: Path) -> Path:
             "classifier": network.pretrained_cfg["classifier"],
         },
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     return file
 
 
@@ -207,13 +207,13 @@ def make(mini: Mini) -> None:
         values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
         values["shape"] = evaluate(averaged, held_out).accuracy
         kept = keep(run, epoch, values)
-    file = save(averaged.network, mini, zoo.WEIGHTS / mini.name)
+    file = save(averaged.network, mini, profile.output_dir(zoo.WEIGHTS) / mini.name)
     quality = {}
     for framing in ("close", "wide"):
         data = scenes.load(mini.held_out, RENDERED, seed=1, framing=framing)
         quality[framing] = accuracy(file.parent, data)
     params, minutes = count_params(averaged), sum(history.seconds) / 60
-    (file.parent / "README.md").write_text(card(mini, file, quality, minutes, params))
+    (file.parent / "README.md").write_text(card(mini, file, quality, minutes, params), "utf-8")
     print(quality, file, f"{file.stat().st_size / 1e6:.2f} MB", export.sha256(file.parent))
     settings = asdict(mini) | {"sha256": export.sha256(file.parent), "quality": quality}
     settings |= {"rendered": RENDERED, "params": params, "scenes": scenes.version()}

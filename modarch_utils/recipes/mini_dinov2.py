@@ -176,7 +176,7 @@ def main() -> None:
             "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone."
         ),
     )
-    folder = (zoo.WEIGHTS if config.epochs == CONFIG.epochs else RUN) / NAME
+    folder = (profile.output_dir(zoo.WEIGHTS) if config.epochs == CONFIG.epochs else RUN) / NAME
     print(folder, export.export(model.backbone, card, folder))
     if config.epochs == CONFIG.epochs:
         settings = asdict(SETTINGS) | {"teacher": asdict(TEACHER), "training": asdict(config)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from modarch_utils import records, zoo
+from modarch_utils import profile, records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.models.dinov2 import DinoVisionTransformer
 from modarch_utils.models.layers import init_fan_in
@@ -183,7 +183,7 @@ def main() -> None:
         epochs=epochs,
         minutes=sum(record["seconds"] for record in history) / 60,
     )
-    folder = (zoo.WEIGHTS if epochs == CONFIG.epochs else RUN) / NAME
+    folder = (profile.output_dir(zoo.WEIGHTS) if epochs == CONFIG.epochs else RUN) / NAME
     print(folder, export.export(model.teacher["backbone"], card, folder))
     if epochs == CONFIG.epochs:
         settings = asdict(SETTINGS) | {"training": asdict(config)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from modarch_utils import zoo
+from modarch_utils import profile, zoo
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import save_half
 from modarch_utils.recipes.latent_students import (
@@ -47,9 +47,10 @@ CONFIG = LatentDistillationConfig(
 CODE = f"""
 from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
 
-weights = "modarch_utils/weights"
-unet = UNet2DConditionModel.from_pretrained(f"{{weights}}/{NAME}")
-pipe = DiffusionPipeline.from_pretrained(f"{{weights}}/{TEACHER}", unet=unet)
+from modarch_utils import zoo
+
+unet = UNet2DConditionModel.from_pretrained(zoo.folder("{NAME}"))
+pipe = DiffusionPipeline.from_pretrained(zoo.folder("{TEACHER}"), unet=unet)
 pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
 prompt = "a red torus on a checkerboard floor"
 image = pipe(prompt, num_inference_steps=4, guidance_scale={GUIDANCE}).images[0]
@@ -61,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     pipe = teacher()
     unet, curve = distilled(pipe, with_guidance(pipe.unet), CONFIG, RUN, GUIDANCE)
-    file = save_half(unet, zoo.WEIGHTS / NAME)
+    file = save_half(unet, profile.output_dir(zoo.WEIGHTS) / NAME)
     low, high = SCALES
     write_card(
         file,

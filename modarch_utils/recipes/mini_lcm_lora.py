@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 
-from modarch_utils import zoo
+from modarch_utils import profile, zoo
 from modarch_utils.measure import count_params
 from modarch_utils.recipes.latent_students import (
     GUIDANCE,
@@ -42,9 +42,10 @@ CONFIG = LatentDistillationConfig(
 CODE = f"""
 from diffusers import DiffusionPipeline, LCMScheduler
 
-weights = "modarch_utils/weights"
-pipe = DiffusionPipeline.from_pretrained(f"{{weights}}/{TEACHER}")
-pipe.load_lora_weights(f"{{weights}}/{NAME}")
+from modarch_utils import zoo
+
+pipe = DiffusionPipeline.from_pretrained(zoo.folder("{TEACHER}"))
+pipe.load_lora_weights(zoo.folder("{NAME}"))
 pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
 prompt = "a red torus on a checkerboard floor"
 image = pipe(prompt, num_inference_steps=4, guidance_scale=1.0).images[0]
@@ -59,7 +60,7 @@ def main() -> None:
     share = count_params(student, trainable=True) / count_params(pipe.unet)
     # Guidance is built in: a scale of 1 turns the pipeline's own off.
     unet, curve = distilled(pipe, student, CONFIG, RUN, guidance=1.0)
-    file = save_lora(unet, zoo.WEIGHTS / NAME)
+    file = save_lora(unet, profile.output_dir(zoo.WEIGHTS) / NAME)
     card(file, unet, share, curve)
     settings = asdict(CONFIG) | {"rank": RANK, "trainable_share": share}
     print(file, save_curve(NAME, settings, curve))

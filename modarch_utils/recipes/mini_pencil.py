@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from modarch_utils import records, zoo
+from modarch_utils import profile, records, zoo
 from modarch_utils.data.sketch import pencil
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import token_ids
@@ -59,10 +59,11 @@ CONFIG = TrainConfig(
 CODE = f"""
 from diffusers import DiffusionPipeline, LCMScheduler
 
-weights = "modarch_utils/weights"
-pipe = DiffusionPipeline.from_pretrained(f"{{weights}}/{TEACHER}")
-pipe.load_lora_weights(f"{{weights}}/mini-lcm-lora", adapter_name="lcm")
-pipe.load_lora_weights(f"{{weights}}/{NAME}", adapter_name="pencil")
+from modarch_utils import zoo
+
+pipe = DiffusionPipeline.from_pretrained(zoo.folder("{TEACHER}"))
+pipe.load_lora_weights(zoo.folder("mini-lcm-lora"), adapter_name="lcm")
+pipe.load_lora_weights(zoo.folder("{NAME}"), adapter_name="pencil")
 pipe.set_adapters(["lcm", "pencil"], adapter_weights=[1.0, 0.8])
 pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
 prompt = "{STYLE} a red torus on a checkerboard floor"
@@ -119,7 +120,7 @@ def main() -> None:
         kept = keep(RUN, epoch, {"loss": history.train_loss[-1], "seconds": history.seconds[-1]})
         average = mini_sd.assembled(pipe.vae, pipe.tokenizer, model, history.ema_weights)
         sheet(average, RUN / f"epoch-{epoch:03d}.png")
-    file = save_lora(average.unet, zoo.WEIGHTS / NAME)
+    file = save_lora(average.unet, profile.output_dir(zoo.WEIGHTS) / NAME)
     write_card(
         file,
         title=NAME,

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modarch_utils import records, zoo
+from modarch_utils import profile, records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import reader as reader_
@@ -159,9 +159,10 @@ def main() -> None:
         for row in quality(reader, held_out):
             values[f"all_right_{row['objects']}_blur_{row['blur']:g}"] = row["all_right"]
         kept = keep(RUN, epoch, values)
-    file = reader_.save(reader, zoo.WEIGHTS / NAME)
+    file = reader_.save(reader, profile.output_dir(zoo.WEIGHTS) / NAME)
     rows = quality(reader_.load(file.parent), held_out)
-    (file.parent / "README.md").write_text(card(reader, file, rows, sum(history.seconds) / 60))
+    text = card(reader, file, rows, sum(history.seconds) / 60)
+    (file.parent / "README.md").write_text(text, "utf-8")
     for row in rows:
         print(row)
     print(file, f"{file.stat().st_size / 1e6:.2f} MB", export.sha256(file.parent))

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
-from modarch_utils import records, zoo
+from modarch_utils import profile, records, zoo
 from modarch_utils.data import cache, pairs, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
@@ -219,13 +219,13 @@ def main() -> None:
         values["untold"] = held_out_loss(average, held_out, empty.expand(len(held_out), -1))
         kept = keep(RUN, epoch, values)
         sheet(pipe, RUN / f"epoch-{epoch:03d}.png")
-    folder = zoo.WEIGHTS / NAME
+    folder = profile.output_dir(zoo.WEIGHTS) / NAME
     files = mini_sd.save(pipe, folder)
     hashes = {
         file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
     }
-    (folder / "README.md").write_text(card(pipe, hashes, sum(history.seconds) / 60))
+    (folder / "README.md").write_text(card(pipe, hashes, sum(history.seconds) / 60), "utf-8")
     print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(SIZE)}
     settings |= {"data": asdict(DATA), "training": asdict(CONFIG), "min_snr": MIN_SNR}
@@ -249,7 +249,9 @@ Parameters: {counts}. Latents of {pipe.unet.config.sample_size}×{pipe.unet.conf
 ```python
 from diffusers import DiffusionPipeline
 
-pipe = DiffusionPipeline.from_pretrained("modarch_utils/weights/{NAME}")
+from modarch_utils import zoo
+
+pipe = DiffusionPipeline.from_pretrained(zoo.folder("{NAME}"))
 image = pipe("a red torus on a checkerboard floor", guidance_scale=3.0).images[0]
 ```
 

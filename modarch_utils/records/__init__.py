@@ -1,6 +1,6 @@
 """Records of full experiments: the numbers, and how they came about.
 
-A recipe writes ``NAME.json`` here; a notebook reads it, runs a slice live, and lays it over.
+A recipe writes ``NAME.json``; a notebook reads it, runs a slice live, and lays it over.
 """
 
 import json
@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+
+from modarch_utils import profile
 
 FOLDER = Path(__file__).parent
 
@@ -25,7 +27,7 @@ def load(name: str) -> dict:
         raise FileNotFoundError(
             f"There is no record {name!r}; `python -m modarch_utils.recipes.{name}` makes it."
         )
-    return json.loads(file.read_text())
+    return json.loads(file.read_text("utf-8"))
 
 
 def select(record: dict, what: str, **where) -> np.ndarray:
@@ -59,6 +61,7 @@ def select(record: dict, what: str, **where) -> np.ndarray:
 def save(name: str, *, settings: dict, results: list[dict]) -> Path:
     """Write a record with the date, library versions and processor; returns its path.
 
+    It goes where :func:`profile.output_dir` says: in a clone of the course among the shipped ones.
     ``minutes`` is the sum of the results' ``seconds``: computing time on one thread.
     """
     record = {
@@ -74,6 +77,6 @@ def save(name: str, *, settings: dict, results: list[dict]) -> Path:
         },
         "results": results,
     }
-    path = FOLDER / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    path = profile.output_dir(FOLDER) / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return path

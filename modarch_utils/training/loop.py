@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars, devices
 from modarch_utils.training import checkpoint
 from modarch_utils.training.batches import Batches, to_input
 from modarch_utils.training.config import TrainConfig
@@ -195,14 +195,13 @@ def fit(
         }
         checkpoint.save(out, state)
 
-    if progress is None:
-        progress = profile.current().progress
     last = config.epochs if stop_after is None else min(stop_after, config.epochs)
-    bar = tqdm(
+    bar = bars.bar(
         total=last * steps,
         initial=min(history.epochs, last) * steps,
         unit="step",
-        disable=not (progress and accelerator.is_main_process and history.epochs < last),
+        progress=progress,
+        needed=accelerator.is_main_process and history.epochs < last,
     )
     try:
         for epoch in range(history.epochs, last):
@@ -233,11 +232,17 @@ def fit(
 
 def _accelerator(autocast: str) -> Accelerator:
     """An Accelerator with this precision, whatever an earlier run in this process used."""
-    if autocast == "fp16" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+    cpu = devices.current().type == "cpu"
+    if autocast == "fp16" and cpu:
         raise ValueError("autocast='fp16' needs a GPU: on a CPU choose 'no' or 'bf16'.")
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != autocast:
-        AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision=autocast)
+    if AcceleratorState._shared_state:
+        state = AcceleratorState()
+        leaves = cpu and state.device.type != "cpu"
+        if leaves or state.mixed_precision != autocast:
+            AcceleratorState._reset_state(reset_partial_state=leaves)
+    # Left alone, Accelerate takes any GPU that torch lists.
+    avoids = cpu and torch.accelerator.is_available()
+    accelerator = Accelerator(mixed_precision=autocast, cpu=avoids)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != world:
         raise ValueError(

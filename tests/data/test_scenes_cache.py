@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_nothing(folder, monkeypatch):
     def fail(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(KeyboardInterrupt):
         scenes.load(2, 32)
     assert list(folder.iterdir()) == []
@@ -136,4 +136,4 @@ def test_two_processes_may_build_at_once(folder):
 def test_people_see_a_progress_bar(folder, monkeypatch, capfd):
     monkeypatch.setenv("MODARCH_PROGRESS", "1")
     scenes.load(2, 32)
-    assert "Rendering scenes" in capfd.readouterr().err
+    assert "Rendering scenes" in capfd.readouterr().out

@@ -1,0 +1,57 @@
+"""Why something did not arrive, in words that say what to do."""
+
+import errno
+import ssl
+from collections.abc import Iterator
+
+FULL = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+def why(error: BaseException) -> str:
+    """Tell what stopped a download: a certificate, a proxy, the disk, or no network.
+
+    Args:
+        error: of urllib, requests or httpx, or of a library that raises from theirs.
+
+    Returns:
+        What happened and what to do about it, to stand within a sentence.
+    """
+    causes = list(_causes(error))
+    names = {type(cause).__name__ for cause in causes}
+    text = " ".join(map(str, causes))
+    if any(isinstance(cause, ssl.SSLError) for cause in causes) or "CERTIFICATE_VERIFY" in text:
+        return (
+            "the server's certificate was not accepted: where a network puts its own in place of "
+            "it, name the file of that one in SSL_CERT_FILE and REQUESTS_CA_BUNDLE, and look "
+            "whether this machine's clock is right"
+        )
+    if "ProxyError" in names or "Tunnel connection failed" in text:
+        return "the proxy let nothing through: look at HTTPS_PROXY and NO_PROXY"
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:
+        return "the connection was refused: a firewall, or a proxy in HTTPS_PROXY that is not there"
+    if full := [c for c in causes if isinstance(c, OSError) and c.errno in FULL]:
+        return f"the folder cannot be written ({full[0].strerror})"
+    lost = (
+        "getaddrinfo",
+        "Name or service",
+        "name resolution",
+        "nodename",
+        "timed out",
+        "nreachable",
+    )
+    if {"gaierror", "TimeoutError"} & names or any(word in text for word in lost):
+        return "no network was found: go online"
+    first = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return f"the download failed ({first})"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and all that it came from, where each library keeps it."""
+    todo, seen = [error], set()
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            # urllib keeps it as a reason, requests among the arguments.
+            todo += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
