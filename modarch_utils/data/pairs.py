@@ -20,9 +20,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars, profile
 from modarch_utils.data import cache, renderer, scenes, sdf
 
 # The private names are used, not moved or renamed, because the bytes of factors.py and renderer.py
@@ -99,7 +98,7 @@ def caption(first: tuple[str, str], side: Side, second: tuple[str, str], ground:
 
 
 def render(
-    n: int, size: int = 64, *, seed: int = 0, start: int = 0, progress: bool = False
+    n: int, size: int = 64, *, seed: int = 0, start: int = 0, progress: bool | None = False
 ) -> Pairs:
     """Render samples ``start`` .. ``start + n - 1`` of the stream ``seed``.
 
@@ -109,14 +108,14 @@ def render(
     Args:
         n: how many.
         size: height and width in pixels, 32 to 256.
-        progress: show a progress bar.
+        progress: show a progress bar; None: as the profile says.
 
     Raises:
         ValueError: an argument is out of range.
     """
     _check(n, size, seed, start)
     left, right = draw(n, seed=seed, start=start)
-    with tqdm(total=n, desc="Rendering pairs", unit="scene", disable=not progress) as bar:
+    with bars.bar(total=n, desc="Rendering pairs", unit="scene", progress=progress) as bar:
         images = picture(left, right, size, done=bar.update)
     shape, colour = (
         torch.stack((getattr(left, name), getattr(right, name)), dim=1)
@@ -142,8 +141,6 @@ def load(n: int, size: int = 64, *, seed: int = 0, progress: bool | None = None)
     stored = cache.read(path)
     if stored is not None:
         return Pairs(**stored)
-    if progress is None:
-        progress = profile.current().progress
     pairs = render(n, size, seed=seed, progress=progress)
     cache.write(path, {f.name: getattr(pairs, f.name) for f in fields(Pairs)})
     return pairs

@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars, profile
 from modarch_utils.data import cache, renderer
 from modarch_utils.data import factors as factors_
 from modarch_utils.data.factors import COLOURS, FRAMINGS, GROUNDS, SHAPES, Factors
@@ -131,7 +130,7 @@ def render(
     seed: int = 0,
     framing: str = "wide",
     start: int = 0,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Scenes:
     """Render samples ``start`` .. ``start + n - 1`` of the stream ``seed``.
 
@@ -142,14 +141,14 @@ def render(
         n: how many.
         size: height and width in pixels, 32 to 256.
         framing: ``"wide"`` or ``"close"``.
-        progress: show a progress bar.
+        progress: show a progress bar; None: as the profile says.
 
     Raises:
         ValueError: an argument is out of range.
     """
     _check(n, size, seed, framing, start)
     factors = factors_.draw(n, seed=seed, framing=framing, start=start)
-    with tqdm(total=n, desc="Rendering scenes", unit="scene", disable=not progress) as bar:
+    with bars.bar(total=n, desc="Rendering scenes", unit="scene", progress=progress) as bar:
         images, mask, depth = renderer.draw(factors, size, done=bar.update)
     return Scenes(images, mask, depth, factors)
 
@@ -178,8 +177,6 @@ def load(
     if stored is not None:
         own = {name: stored.pop(name) for name in ("images", "mask", "depth")}
         return Scenes(**own, factors=Factors(**stored))
-    if progress is None:
-        progress = profile.current().progress
     scenes = render(n, size, seed=seed, framing=framing, progress=progress)
     tensors = {f.name: getattr(scenes.factors, f.name) for f in fields(Factors)}
     tensors |= {name: getattr(scenes, name) for name in ("images", "mask", "depth")}

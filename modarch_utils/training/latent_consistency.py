@@ -16,9 +16,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars
 from modarch_utils.training import checkpoint
 from modarch_utils.training.consistency import (
     ConsistencyConfig,
@@ -280,13 +279,11 @@ def distil(
         nothing = prompts.empty.expand(len(x), -1, -1)
         return train_step(model, optimizer, x, numbers, prompts.of(rows), nothing).loss.item()
 
-    if progress is None:
-        progress = profile.current().progress
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     done = curve[-1].step if curve else 0
     if watch is not None and not curve:
         curve.append(Row(0, None, 0.0, watch(model)))
-    bar = tqdm(total=last, initial=done, unit="step", disable=not progress or done >= last)
+    bar = bars.bar(total=last, initial=done, unit="step", progress=progress, needed=done < last)
     with bar, plain_attention(device):
         while done < last:
             end = min((done // every + 1) * every, last)

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars
 from modarch_utils.training.consistency import (
     ConsistencyConfig,
     ConsistencyDistillation,
@@ -199,9 +198,7 @@ def _steps(
 ) -> Iterator[torch.optim.Optimizer]:
     """Yield the network's optimiser once for each step, with that step's learning rate."""
     optimizer = torch.optim.Adam(network.parameters(), peak)
-    if progress is None:
-        progress = profile.current().progress
-    for step in tqdm(range(steps), disable=not progress, unit="step", desc=name):
+    for step in bars.bar(range(steps), progress=progress, unit="step", desc=name):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(step, steps, min(100, steps), peak)
         yield optimizer

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars
 from modarch_utils.training import checkpoint, dino
 from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.randomness import generator, seeded
@@ -149,15 +149,14 @@ def self_distil(
             bar.update()
         return {name: math.fsum(row[name] for row in rows) / steps for name in rows[0]}
 
-    if progress is None:
-        progress = profile.current().progress
     last = config.epochs if stop_after is None else min(stop_after, config.epochs)
     done = min(len(history), last)
-    bar = tqdm(
+    bar = bars.bar(
         total=last * steps,
         initial=done * steps,
         unit="step",
-        disable=not progress or done == last,
+        progress=progress,
+        needed=done < last,
     )
     with bar, plain_attention(device):
         for epoch in range(len(history), last):

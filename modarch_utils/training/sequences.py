@@ -14,9 +14,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from modarch_utils import profile
+from modarch_utils import bars
 from modarch_utils.models.hyena import Hyena, ShortConv
 from modarch_utils.models.mamba import Mamba
 from modarch_utils.models.sequence import SequenceModel
@@ -310,9 +309,7 @@ def train(
     """
     model, val, curve = build(task, mixer, seed), held_out(task, "validation"), []
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0)
-    if progress is None:
-        progress = profile.current().progress
-    for step in tqdm(range(task.steps), disable=not progress, unit="step", desc=mixer):
+    for step in bars.bar(range(task.steps), progress=progress, unit="step", desc=mixer):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(step, task.steps, task.warmup, lr)
         inputs, targets = task.data(task.batch_size, derive(_TRAIN, seed, step))
