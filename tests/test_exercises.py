@@ -12,10 +12,12 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import determine_grade
 
 from modarch_utils.checks.core import Report
+from modarch_utils.grading import closure
 from tools import exercises, notebooks
 from tools.exercises import ExerciseError
 
 SOURCES = exercises.sources()
+CHECKS = "modarch_utils.checks"
 by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
@@ -57,7 +59,8 @@ def nbgraders_points(cell, value) -> float:
 
 
 def test_there_are_exercises():
-    assert {source.stem[:3] for source in SOURCES} == {f"ex{n}" for n in range(1, 6)}
+    numbers = [source.stem.split("_")[0] for source in SOURCES]
+    assert numbers and numbers == [f"ex{n}" for n in range(1, len(SOURCES) + 1)]
 
 
 @by_name
@@ -85,12 +88,60 @@ def test_no_solution_line_reaches_the_student(source):
     assert sum(c.source.count("raise NotImplementedError()") for c in theirs.cells) == regions
 
 
+def check_files(source: Path, package: Path) -> list[Path]:
+    """The modules that an exercise's checks are made of, wherever they lie in the package.
+
+    Models are left out: chapters teach from them, and a student may read them.
+    """
+    statements = [
+        ast.unparse(node)
+        for cell in notebooks.code_cells(exercises.student(source))
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{CHECKS}.")
+    ]
+    assert statements, f"{source.name} imports no check"
+    reached = closure.modules("\n".join(statements), package)
+    return [path for path in reached if package / "models" not in path.parents]
+
+
+def leaked(source: Path, package: Path) -> set[str]:
+    """The solution's lines that stand in what its checks are made of."""
+    files = {*check_files(source, package), *(package / "checks").rglob("*.py")}
+    given = {line.strip() for path in files for line in path.read_text("utf-8").splitlines()}
+    return given & solution_lines(source)
+
+
 @by_name
 def test_no_solution_line_stands_in_a_check(source):
-    folder = notebooks.ROOT / "modarch_utils" / "checks"
-    text = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
-    given = {line.strip() for line in text.splitlines()}
-    assert given and not given & solution_lines(source)
+    package = notebooks.ROOT / "modarch_utils"
+    own = package / "checks" / source.stem[:3]
+    assert {own.with_suffix(".py"), own / "__init__.py"} & set(check_files(source, package))
+    assert leaked(source, package) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("checks/ex9.py", {"y = 2"}),
+        ("checks/parts/deep/one.py", {"y = 2"}),
+        ("helpers/two.py", {"y = 2"}),
+        ("models/three.py", set()),
+        ("beside.py", set()),
+    ],
+)
+def test_a_leaked_line_is_found_in_folders_and_behind_imports(tmp_path, file, found):
+    source = write(tmp_path, "# %%\nfrom modarch_utils.checks import ex9\n\n" + CELL + CHECK)
+    package = tmp_path / "modarch_utils"
+    texts = dict.fromkeys(("checks/parts/deep/one", "helpers/two", "models/three", "beside"), "")
+    texts["checks/ex9"] = "from ..helpers import two\nfrom ..models import three\n"
+    for name, text in texts.items():
+        path = package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    assert leaked(source, package) == set()
+    with (package / file).open("a", encoding="utf-8") as stream:
+        stream.write("if True:\n    y = 2\n")
+    assert leaked(source, package) == found
 
 
 @by_name
