@@ -1,13 +1,18 @@
 """Checkpoints are the files they claim to be, and they work."""
 
 import hashlib
+import logging
+import socket
+import ssl
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from diffusers import DiffusionPipeline
 from huggingface_hub import constants
 from safetensors.torch import save, save_file
+from transformers import AutoModel, Dinov2Model
 
 from modarch_utils import profile, zoo
 from modarch_utils.data import photos
@@ -152,7 +157,7 @@ class Hub:
         for name in files:
             (folder / name).write_bytes(b"weights")
 
-    def __call__(self, repository, *, revision, allow_patterns):
+    def __call__(self, repository, *, revision, allow_patterns, local_files_only=False):
         self.call = repository, revision, allow_patterns
         return str(self.folder)
 
@@ -354,7 +359,144 @@ def test_a_pipeline_stored_in_half_precision_is_single_on_a_cpu(tmp_path, monkey
     )
     monkeypatch.setitem(zoo.CHECKPOINTS, "small-sd", entry)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("MODARCH_DEVICE", "cpu")
     pipe = zoo.load_pipeline("small-sd")
     assert {p.dtype for p in pipe.unet.parameters()} == {torch.float32}
     assert len(pipe("red", num_inference_steps=2).images) == 1
+
+
+@pytest.mark.parametrize("given", [torch.float16, torch.float32])
+def test_a_precision_that_the_library_overlooks_is_set(given, monkeypatch):
+    """As diffusers before 0.40, which gives what the files hold, or float32."""
+    load = DiffusionPipeline.from_pretrained.__func__
+    monkeypatch.setattr(
+        DiffusionPipeline,
+        "from_pretrained",
+        classmethod(lambda cls, folder, dtype, **rest: load(cls, folder, **rest).to(given)),
+    )
+    monkeypatch.setenv("MODARCH_DEVICE", "cpu")
+    pipe = zoo.load_pipeline("mini-sd")
+    parts = pipe.unet, pipe.vae, pipe.text_encoder
+    assert {p.dtype for part in parts for p in part.parameters()} == {torch.float32}
+
+
+def stale(model):
+    """What a library leaves that finds no layer under its name: each layer as it was made."""
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return model
+
+
+def test_a_text_model_left_at_random_is_no_pipeline(monkeypatch):
+    """As transformers before 5.6, which loads no tensor of mini-sd's text model, in silence."""
+    load = DiffusionPipeline.from_pretrained.__func__
+
+    def forgetful(cls, *given, **more):
+        pipe = load(cls, *given, **more)
+        stale(pipe.text_encoder)
+        return pipe
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(forgetful))
+    with pytest.raises(ValueError) as error:
+        zoo.load_pipeline("mini-sd")
+    text = one_sentence(error)
+    assert "CLIPTextModel took " in text and "of the 36 tensors" in text
+    assert "requirements.lock" in text
+
+
+def test_one_layer_left_out_is_noticed():
+    folder = zoo.folder("mini-dinov2")
+    model = AutoModel.from_pretrained(folder)
+    assert zoo.whole(model, folder) is model
+    torch.nn.init.normal_(model.encoder.layer[2].mlp.fc1.weight)
+    with pytest.raises(ValueError, match="took 97 of the 98 .* made up 1 .*layer.2.mlp.fc1.weight"):
+        zoo.whole(model, folder)
+
+
+def test_a_network_of_another_kind_is_noticed():
+    folder = zoo.folder("mini-dinov2")
+    logging.disable(logging.WARNING)  # transformers names the registers too, for who reads it
+    try:
+        without = Dinov2Model.from_pretrained(folder)
+    finally:
+        logging.disable(logging.NOTSET)
+    with pytest.raises(ValueError, match="97 of the 98 .* made up 0 .*register_tokens"):
+        zoo.whole(without, folder)
+
+
+def test_a_new_head_has_to_be_named(tmp_path):
+    body = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    save_file(body.state_dict(), tmp_path / "model.safetensors")
+    whole = torch.nn.ModuleDict({"body": body, "head": torch.nn.Linear(4, 2)})
+    assert zoo.whole(whole, tmp_path, fresh=("head.",)) is whole
+    with pytest.raises(ValueError, match="took 7 of the 7 .* made up 2 .first: head.weight"):
+        zoo.whole(whole, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no weights in"):
+        zoo.whole(whole, tmp_path / "elsewhere")
+
+
+def test_adapters_are_all_loaded(monkeypatch):
+    monkeypatch.setenv("MODARCH_DEVICE", "cpu")
+    pipe = zoo.load_pipeline("mini-sd")
+    zoo.load_lora(pipe, "mini-lcm-lora", "lcm")
+    assert pipe.get_active_adapters() == ["lcm"]
+
+    def nothing(*_, **__):
+        """As diffusers with older names of the layers, but for a warning."""
+
+    monkeypatch.setattr(pipe, "load_lora_weights", nothing)
+    with pytest.raises(ValueError, match="UNet2DConditionModel took 0 of the "):
+        zoo.load_lora(pipe, "mini-pencil")
+
+
+class Session:
+    """The hub's, which fails as a network does; counts its questions."""
+
+    def __init__(self, error):
+        self.error, self.asked = error, 0
+
+    def head(self, url, *, timeout):
+        self.asked += 1
+        raise self.error
+
+
+def failing(cause, wrapped=ConnectionError):
+    try:
+        try:
+            raise cause
+        except Exception as error:
+            raise wrapped("wrapped") from error
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (ssl.SSLCertVerificationError("self-signed certificate"), "certificate was not accepted"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection was refused"),
+        (socket.gaierror(-2, "Name or service not known"), "go online"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [ConnectionError, RuntimeError])  # not all are OSErrors
+@pytest.mark.parametrize("get", [zoo.path, zoo.folder])
+def test_what_stopped_the_hub_is_said_after_one_question(
+    get, cause, words, wrapped, hub, monkeypatch
+):
+    session = Session(failing(cause, wrapped))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(FileNotFoundError) as error:
+        get("dinov2_large")
+    assert words in one_sentence(error) and "`hf download" in one_sentence(error)
+    assert ("go online" in str(error.value)) == (words == "go online")
+    assert session.asked == 1
+
+
+def test_what_lies_in_the_cache_needs_no_network(hub, monkeypatch):
+    session = Session(failing(socket.gaierror(-2, "Name or service not known")))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert zoo.path("small") == hub[0] and session.asked == 0
+    assert zoo.folder("small") == hub[0].parent and session.asked == 1
