@@ -38,7 +38,10 @@ from modarch_utils.grading.store import Store, key
 from modarch_utils.grading.verdict import Verdict
 from modarch_utils.grading.worker import ROOT, Crew, ServerError, Stopped, Worker
 
-EXERCISES = ROOT / "notebooks" / "exercises"
+# An installed package brings no notebooks: there they are looked for in the current folder.
+EXERCISES = Path("notebooks", "exercises")
+if (ROOT / EXERCISES).is_dir():
+    EXERCISES = ROOT / EXERCISES
 PACKAGE = ROOT / "modarch_utils"
 # What runs a submission and judges what came of it: code that decides, as the checks do.
 JUDGES = "from modarch_utils.grading import server, verdict"
@@ -187,8 +190,8 @@ def exercises_in(path: Path) -> dict[str, Exercise]:
     found = {file.stem: Exercise(file) for file in sorted(path.glob("*.ipynb"))}
     if not found:
         raise GradeError(
-            f"There is no exercise in {path}: make them with `python -m tools.exercises build`, or "
-            "name their folder with --exercises."
+            f"There is no exercise in {path}: make them with `python -m tools.exercises build` in "
+            "a clone of the course, or name their folder with --exercises."
         )
     return found
 
@@ -272,7 +275,12 @@ def grade(options: argparse.Namespace) -> None:
     if out.is_relative_to(source):
         raise GradeError(f"{out} is inside of {source}: name another folder with --out.")
     limits = Limits(**{name: getattr(options, name) for name in Limits.__dataclass_fields__})
-    store = Store(out / "results")
+    try:
+        store = Store(out / "results")
+    except OSError as error:
+        raise GradeError(
+            f"{out} cannot be written ({error.strerror}): name another folder with --out."
+        ) from None
     adopt_orphans()
     with store.locked() as mine:
         if not mine:

@@ -4,7 +4,7 @@ import errno
 import ssl
 from collections.abc import Iterator
 
-FULL = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 
 
 def why(error: BaseException) -> str:
@@ -29,8 +29,8 @@ def why(error: BaseException) -> str:
         return "the proxy let nothing through: look at HTTPS_PROXY and NO_PROXY"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:
         return "the connection was refused: a firewall, or a proxy in HTTPS_PROXY that is not there"
-    if full := [c for c in causes if isinstance(c, OSError) and c.errno in FULL]:
-        return f"the folder cannot be written ({full[0].strerror})"
+    if own := [c for c in causes if isinstance(c, OSError) and c.errno in UNWRITABLE]:
+        return f"the folder cannot be written ({own[0].strerror})"
     lost = (
         "getaddrinfo",
         "Name or service",

@@ -1,9 +1,13 @@
 """Real data sets, from tiny stand-ins in the formats of the real files."""
 
+import errno
 import gzip
 import hashlib
 import pickle
 import re
+import socket
+import ssl
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -165,3 +169,48 @@ def test_unknown_names_list_the_known_ones():
         datasets.load("mnist")
     with pytest.raises(ValueError, match="no split 'test'; choose one of train, val"):
         datasets.load("scenes", "test")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]"), "SSL_CERT_FILE"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection was refused"),
+        (OSError("Tunnel connection failed: 403 Forbidden"), "HTTPS_PROXY"),
+        (socket.gaierror(-2, "Name or service not known"), "go online"),
+        (TimeoutError("timed out"), "go online"),
+    ],
+)
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+def test_what_stopped_a_download_is_said(name, reason, words, monkeypatch):
+    text = stopped(name, URLError(reason), monkeypatch)
+    assert words in text and ("go online" in text) == (words == "go online")
+
+
+def stopped(name, error, monkeypatch) -> str:
+    """The one sentence that is said when a download ends in an error."""
+
+    def stop(*_, **__):
+        raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", stop)
+    with pytest.raises(FileNotFoundError) as said:
+        datasets.load(name)
+    assert "MODARCH_DATA" in str(said.value) and "\n" not in str(said.value)
+    return str(said.value)
+
+
+def test_a_full_disk_and_an_unknown_cause_are_no_missing_network(monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert "cannot be written (No space left" in stopped("cifar10", full, monkeypatch)
+    assert "failed (418 I am a teapot)" in stopped(
+        "cifar10", OSError("418 I am a teapot"), monkeypatch
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_no_missing_network(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(FileNotFoundError, match="folder cannot be written") as error:
+        datasets.load("cifar10")
+    assert "go online" not in str(error.value)
