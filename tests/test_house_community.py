@@ -38,3 +38,23 @@ def test_links_between_the_files_lead_somewhere():
     ]
     assert len(links) > 3
     assert not [(name, to) for name, to in links if not (ROOT / name).parent.joinpath(to).exists()]
+
+
+def test_the_timetable_names_headings_and_points_that_exist():
+    page = (ROOT / "book" / "instructors.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    headings = set()
+    for source in ROOT.glob("notebooks/source/*.py"):
+        headings |= set(
+            re.findall(r"^# #+ (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+    quoted = {name for row in rows for name in re.findall(r'"([^"]+)"', row)}
+    assert len(quoted) > 4
+    assert quoted <= headings
+    points = dict(re.findall(r"exercise (\d): .*?(\d+) points", "\n".join(rows)))
+    assert points == {
+        source.name[2]: str(
+            sum(map(int, re.findall(r'"check:[\w-]+:(\d+)"', source.read_text("utf-8"))))
+        )
+        for source in ROOT.glob("solutions/source/ex*.py")
+    }
