@@ -88,6 +88,12 @@ def test_only_what_a_module_does_counts(tmp_path, after, same):
     assert (closure.digest(before) == closure.digest(now)) == same
 
 
+def test_every_version_of_python_gives_the_same_digest(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_bytes(TEXT.encode())
+    assert closure.digest(path) == "b2c3717938b2"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "same"),
     [
