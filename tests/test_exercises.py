@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 from nbformat import v4
 from nbgrader.nbgraderformat import MetadataValidator
@@ -250,4 +251,18 @@ def test_it_is_stale_until_both_notebooks_are_there(tmp_path):
     target.write_text(target.read_text().replace("YOUR CODE HERE", "y = 2"))
     assert "student's notebook" in exercises.stale(source)
     source.write_text(source.read_text().replace("y = 2", "y = 3"))
-    assert "source changed" in exercises.stale(source)
+    assert "its code changed" in exercises.stale(source)
+
+
+def test_new_prose_keeps_the_solutions_outputs(tmp_path, monkeypatch):
+    prose = "# %% [markdown]\n# Ask.\n\n"
+    source = write(tmp_path, prose + CELL + CHECK)
+    exercises.make(source)
+    write(tmp_path, prose.replace("Ask.", "See {cite:p}`liu2022convnet`.") + CELL + CHECK)
+    monkeypatch.setattr(exercises, "sources", lambda: [source])
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("it ran"))
+    assert exercises.main(["build"]) == 0
+    assert exercises.stale(source) is None
+    for path in (notebooks.target(source), exercises.target(source)):
+        shown = nbformat.read(path, as_version=4).cells[0].source
+        assert shown == "See ([Liu et al., 2022](https://arxiv.org/abs/2201.03545))."

@@ -57,7 +57,8 @@ def answered(released, solved, mistakes):
 @pytest.fixture(scope="module")
 def gradebook(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
-    solved = exercises.solution(exercises.SOLUTIONS / "source" / f"{NAME}.py")
+    source = exercises.SOLUTIONS / "source" / f"{NAME}.py"
+    solved = notebooks.rendered(exercises.solution(source), notebooks.target(source))
     assert all(any(old in cell.source for cell in solved.cells) for old in MISTAKES)
     save(solved, course / "source" / "unit" / f"{NAME}.ipynb")
     config = Config()
@@ -71,7 +72,7 @@ def gradebook(tmp_path_factory):
         for student in STUDENTS:
             notebook = nbformat.read(course / "release" / "unit" / f"{NAME}.ipynb", 4)
             # What nbgrader releases is the course's notebook for students.
-            ours = exercises.student(exercises.SOLUTIONS / "source" / f"{NAME}.py")
+            ours = exercises.released(source)
             assert [c.source for c in notebook.cells] == [c.source for c in ours.cells]
             if student != "empty":
                 notebook = answered(notebook, solved, MISTAKES if student == "wrong" else {})

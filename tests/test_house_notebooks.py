@@ -1,5 +1,7 @@
 """The notebook pipeline, on small notebooks of its own."""
 
+import platform
+
 import nbformat
 import pytest
 from nbformat import v4
@@ -45,7 +47,9 @@ def read(source):
 
 
 def test_build_runs_beside_the_notebook_without_progress(built):
-    _, first, second = read(built).cells
+    title, head, first, second = read(built).cells
+    assert title.cell_type == "markdown"
+    assert (head.id, head.execution_count, head.outputs) == ("install", None, [])
     assert first.outputs[0].text == "2 notebooks 0\n"
     assert second.outputs[0].data["text/plain"] == "4"
     assert second.metadata.tags == ["nbval-ignore-output"]
@@ -61,7 +65,8 @@ def test_build_twice_gives_the_same_bytes(built, tmp_path):
 
 def test_nothing_of_the_machine_is_kept(built):
     text = notebooks.target(built).read_text()
-    assert "iopub" not in text and "version" not in text and str(built.parents[2]) not in text
+    assert "iopub" not in text and platform.python_version() not in text
+    assert str(built.parents[2]) not in text
 
 
 def test_ids_survive_an_edit_elsewhere(source):
@@ -84,13 +89,18 @@ def test_never_built_is_stale(source):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda nb, path: path.write_text(SOURCE + "\n# %%\n3\n"), "source changed"),
-        (lambda nb, path: nb.cells[2].update(source="2 + 5"), "not those of its source"),
-        (lambda nb, path: nb.cells[2].metadata.pop("tags"), "not those of its source"),
-        (lambda nb, path: nb.cells.pop(0), "not those of its source"),
-        (lambda nb, path: nb.metadata.pop("modarch"), "source changed"),
+        (lambda nb, path: path.write_text(SOURCE + "\n# %%\n3\n"), "its code changed"),
+        (
+            lambda nb, path: path.write_text(SOURCE.replace("It adds", "Sums")),
+            "\n-Sums.\n+It adds.",
+        ),
+        (lambda nb, path: nb.cells[3].update(source="2 + 5"), "its cells are not those"),
+        (lambda nb, path: nb.cells[3].metadata.pop("tags"), "its text is not that"),
+        (lambda nb, path: nb.cells[1].update(source="import os"), "its text is not that"),
+        (lambda nb, path: nb.cells.pop(0), "its text is not that"),
+        (lambda nb, path: nb.metadata.pop("modarch"), "its code changed"),
     ],
-    ids=["text edited", "cell edited", "tag removed", "cell removed", "never hashed"],
+    ids=["code", "prose", "cell edited", "tag removed", "head edited", "cell removed", "no hash"],
 )
 def test_a_change_on_either_side_is_stale(source, built, change, why):
     notebook = read(built)
@@ -99,10 +109,68 @@ def test_a_change_on_either_side_is_stale(source, built, change, why):
     assert why in notebooks.stale(source)
 
 
+def test_new_prose_keeps_the_outputs_and_runs_nothing(source, built, monkeypatch):
+    path = notebooks.target(source)
+    nbformat.write(read(built), path)
+    source.write_text(SOURCE.replace("It adds.", "It *sums*."))
+    monkeypatch.setattr(notebooks, "sources", lambda: [source])
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("it ran"))
+    assert notebooks.main(["build"]) == 0
+    assert notebooks.stale(source) is None
+    assert read(source).cells[0].source.endswith("It *sums*.")
+    assert [c.get("outputs") for c in read(source).cells] == [
+        c.get("outputs") for c in read(built).cells
+    ]
+
+
+def test_outputs_are_not_given_to_other_code(source, built):
+    source.write_text(SOURCE.replace("2 + 2", "2 + 3"))
+    with pytest.raises(notebooks.NotebookError, match="its code is not that of its source"):
+        notebooks.keep_outputs(notebooks.convert(source), read(built))
+
+
+def test_whole_numbers_are_written_as_jupyterlab_writes_them(source):
+    code = 'display({"application/vnd.modarch.claims+json": [{"a": 0.0, "b": 1.5}]}, raw=True)'
+    source.write_text(f"# %%\n{code}\n")
+    notebooks.make(source, notebooks.target(source), strict=True)
+    data = read(source).cells[-1].outputs[0].data["application/vnd.modarch.claims+json"]
+    assert str(data) == "[{'a': 0, 'b': 1.5}]"
+
+
+@pytest.mark.parametrize(
+    ("code", "tags", "words"),
+    [
+        ("x = 1\n" * 30, [], []),
+        ("x = 1\n" * 31, [], ["cell 1 has 31 lines"]),
+        ("x" * 88, [], []),
+        ("x" * 89, ["profile-dependent"], ["up to 89 characters"]),
+        ("x" * 89, ["hide-input"], []),
+    ],
+)
+def test_what_is_in_sight_is_small(code, tags, words):
+    prose = v4.new_markdown_cell("long " * 30)
+    found = notebooks.unwieldy(
+        v4.new_notebook(cells=[prose, v4.new_code_cell(code, metadata={"tags": tags})])
+    )
+    assert len(found) == len(words) and all(map(str.__contains__, found, words))
+
+
+def test_the_number_of_big_cells_only_shrinks(source, tmp_path, monkeypatch):
+    allowed = tmp_path / "long_cells.toml"
+    monkeypatch.setattr(notebooks, "LONG_CELLS", allowed)
+    source.write_text(SOURCE + f"\n# %%\n{'x' * 89}\n")
+    allowed.write_text("")
+    assert "cell 3 has 1 lines of up to 89 characters; at most" in notebooks.too_big(source)[0]
+    allowed.write_text("07_small = 1\n")
+    assert notebooks.too_big(source) == []
+    allowed.write_text("07_small = 2\n")
+    assert "lower it" in notebooks.too_big(source)[0]
+
+
 def test_a_failing_cell_is_named_and_nothing_is_overwritten(source):
     notebooks.target(source).write_text("precious")
     source.write_text(SOURCE + '\n# %%\nraise KeyError("lost")\n')
-    with pytest.raises(notebooks.NotebookError, match=r"07_small, cell 3:\n(.|\n)*lost"):
+    with pytest.raises(notebooks.NotebookError, match=r"07_small, cell 4:\n(.|\n)*lost"):
         notebooks.make(source, notebooks.target(source), strict=True)
     assert notebooks.target(source).read_text() == "precious"
 
@@ -125,12 +193,21 @@ def picture(attributes=""):
     return v4.new_output("display_data", data={"text/html": page})
 
 
+def shown(prose):
+    return v4.new_output("display_data", data={"text/markdown": prose, "text/plain": "prose"})
+
+
 @pytest.mark.parametrize(
     ("bad", "fault"),
     [
         (cell(count=None), "cell 0 was not executed"),
         (cell(v4.new_output("error", ename="E", evalue="v")), "cell 0 ended in an error: E: v"),
         (cell(v4.new_output("stream", name="stderr", text="w")), "cell 0 wrote to stderr: w"),
+        (
+            v4.new_markdown_cell("See {cite:t}`liu2022convnet`."),
+            "cell 0 has {cite:t}, which editors",
+        ),
+        (cell(shown("```{note} Mind\nthe step\n```")), "cell 0 has {note} Mind, which editors"),
         (cell(picture()), "figure without alternative text"),
         (cell(picture('alt="  "')), "figure without alternative text"),
         (cell(picture('alt=""')), "figure without alternative text"),

@@ -44,7 +44,7 @@ class RenderError(ValueError):
 def for_editors(notebook: NotebookNode, path: str) -> NotebookNode:
     """Return the notebook that is committed as ``path``: plain Markdown, hidden code folded.
 
-    After the title come one folded cell that sees to the package and, if the repository has an
+    After the title comes one folded cell that sees to the package and, if the repository has an
     address, links to services that run the notebook. Ids are the given notebook's.
 
     Raises:
@@ -60,7 +60,8 @@ def for_editors(notebook: NotebookNode, path: str) -> NotebookNode:
                 raise RenderError(f"cell {index}: {error}") from None
         elif FOLDED & set(cell.metadata.get("tags", [])):
             cell.metadata["jupyter"] = nbformat.from_dict({"source_hidden": True})
-    rendered.cells[1:1] = head(repository.committed(), path)
+    place = int(bool(rendered.cells) and rendered.cells[0].cell_type == "markdown")
+    rendered.cells[place:place] = head(repository.committed(), path)
     return rendered
 
 
@@ -117,7 +118,7 @@ def raw(text: str) -> list[str]:
         found.extend(TARGET.findall(text))
         return text
 
-    def directive(opening: str, body: list[str]) -> str:
+    def directive(before: str, opening: str, body: list[str]) -> str:
         found.append(opening)
         return ""
 
@@ -143,11 +144,7 @@ def _blocks(text: str, prose: Callable[[str], str], directive: Callable) -> str:
         block = lines[start:end]
         if token.type == "colon_fence" or (token.type == "fence" and token.info.startswith("{")):
             before, marks, opening = lines[start].partition(token.markup)
-            if before.strip():
-                raise RenderError(
-                    f"a box begins on a line of its own, not after `{before.strip()}`"
-                )
-            inside = directive(token.info.strip(), token.content.split("\n")[:-1])
+            inside = directive(before.strip(), token.info.strip(), token.content.split("\n")[:-1])
             out.append("\n".join(before + line if line else "" for line in inside.split("\n")))
         else:
             out.append("\n".join(block))
@@ -160,8 +157,10 @@ def _inline(text: str) -> str:
     return SPAN.sub(lambda m: _citation(m) if m["role"] else m[0], text)
 
 
-def _box(opening: str, body: list[str]) -> str:
+def _box(before: str, opening: str, body: list[str]) -> str:
     """A box as a quotation with a title, or folded away."""
+    if before:
+        raise RenderError(f"a box begins on a line of its own, not after `{before}`")
     found = DIRECTIVE.fullmatch(opening)
     if not found or found["name"] != "admonition":
         raise RenderError(

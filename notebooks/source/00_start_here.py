@@ -30,7 +30,8 @@ ledger = claims.Ledger("00_start_here")
 
 # %%
 sheet = scenes.load(512, size=64, seed=0, framing="close")
-print(len(sheet), "scenes,", len(scenes.SHAPES), "shapes,", len(scenes.COLOURS), "colours")
+shapes, colours = len(scenes.SHAPES), len(scenes.COLOURS)
+print(len(sheet), "scenes,", shapes, "shapes,", colours, "colours")
 
 # %% [markdown]
 # Which of them should we look at? The first one of each pair of shape and colour.
@@ -39,7 +40,7 @@ print(len(sheet), "scenes,", len(scenes.SHAPES), "shapes,", len(scenes.COLOURS),
 first = {}
 for i, pair in enumerate(zip(sheet.shape.tolist(), sheet.colour.tolist(), strict=True)):
     first.setdefault(pair, i)
-print("pairs found:", len(first), "of", len(scenes.SHAPES) * len(scenes.COLOURS))
+print("pairs found:", len(first), "of", shapes * colours)
 
 # %% [markdown]
 # Lay them out as a contact sheet: a row for each shape, a column for each colour.
@@ -138,13 +139,13 @@ plots.show(
 # same scene, byte for byte, whether it is drawn alone or together with 511 others. We can look.
 
 # %%
-alone = scenes.render(1, size=64, seed=0, framing="close", start=300)
-same = bool((alone.images[0] == sheet.images[300]).all())
-print("scene 300, alone and in the batch, same bytes:", same)
+alone = scenes.render(1, size=64, seed=0, framing="close", start=300).images[0]
+differ = (alone != sheet.images[300]).sum().item()
+print("scene 300, alone and in the batch, same bytes:", differ == 0)
 _ = ledger.add(
     "a scene has the same bytes drawn alone or in a batch",
-    ours=f"{(alone.images[0] != sheet.images[300]).sum().item()} of {alone.images[0].numel():,} bytes differ",
-    holds=same,
+    ours=f"{differ} of {alone.numel():,} bytes differ",
+    holds=differ == 0,
     seeds="0",
 )
 
@@ -169,13 +170,12 @@ print(f"{256 / seconds:.0f} scenes a second at 64 × 64")
 import importlib
 import sys
 
-PACKAGES = (
-    "torch torchvision timm transformers diffusers peft accelerate sklearn skimage matplotlib"
-)
-for package in PACKAGES.split():
+PACKAGES = "torch torchvision timm transformers diffusers peft accelerate".split()
+PACKAGES += "sklearn skimage matplotlib".split()
+for package in PACKAGES:
     importlib.import_module(package)  # an error here means: run `make setup` again
 print("Python 3.11 or newer:", sys.version_info >= (3, 11))
-print("packages import:", len(PACKAGES.split()), "of", len(PACKAGES.split()))
+print("packages import:", len(PACKAGES), "of", len(PACKAGES))
 
 # %% [markdown]
 # These are the versions it found. They may differ from the ones stored on this page, and that is all right.
@@ -223,7 +223,8 @@ from unittest import mock
 
 with mock.patch("socket.socket.connect", side_effect=OSError("the cable is pulled")):
     network = zoo.load_timm("efficientnet_lite0")
-print("weights loaded without a network:", f"{sum(p.numel() for p in network.parameters()):,}")
+weights = sum(p.numel() for p in network.parameters())
+print(f"weights loaded without a network: {weights:,}")
 
 # %% [markdown]
 # A network expects pictures as it saw them in training: 224 × 224 pixels, colours scaled the same way. timm, the

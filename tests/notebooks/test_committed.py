@@ -26,3 +26,11 @@ def test_fresh(source):
 def test_clean(source):
     notebook = nbformat.read(notebooks.target(source), as_version=4)
     assert notebooks.faults(notebook) == []
+
+
+@pytest.mark.parametrize(
+    "source", SOURCES + notebooks.sources(notebooks.ROOT / "solutions"), ids=lambda path: path.stem
+)
+def test_visible_cells_are_small_but_for_a_shrinking_number(source):
+    found = notebooks.too_big(source)
+    assert not found, "\n".join(found)
