@@ -2,7 +2,31 @@
 
 Every room is imported by its own name, for example ``from modarch_utils import plots`` or
 ``from modarch_utils.models.convnext import ConvNeXt``; importing the package alone loads nothing
-heavy.
+heavy. It only leaves one core to the rest of the machine, unless ``OMP_NUM_THREADS`` is set.
 """
 
+import os
+import sys
+
 __version__ = "0.1.0"
+
+
+def _leave_a_core_free() -> None:
+    """Torch's threads wait for each other: one that shares its core holds up all of them.
+
+    With as many threads as cores, a single busy program beside a chapter makes it several times
+    slower. One thread fewer than cores costs little, and keeps its pace.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux; a container may own few of the cores
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    threads = max(1, cores - 1)
+    os.environ["OMP_NUM_THREADS"] = str(
+        threads
+    )  # read when torch is loaded, and by processes begun here
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
+_leave_a_core_free()

@@ -1,0 +1,35 @@
+"""Importing the package leaves one core to the rest of the machine."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def printed(code: str, cores: int, **environment: str) -> int:
+    """What a fresh Python prints that sees so many cores."""
+    kept = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    code = f"import os; os.sched_getaffinity = lambda _: set(range({cores})); {code}"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout)
+
+
+ASKED = "import modarch_utils; print(os.environ['OMP_NUM_THREADS'])"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7)])
+def test_one_core_stays_free(cores, threads):
+    assert printed(ASKED, cores) == threads
+
+
+def test_one_core_stays_free_where_torch_was_imported_first():
+    code = "import torch; torch.set_num_threads(2); import modarch_utils"
+    assert printed(f"{code}; print(torch.get_num_threads())", cores=2) == 1
+
+
+def test_who_sets_the_number_is_heeded():
+    assert printed(ASKED, cores=8, OMP_NUM_THREADS="2") == 2
