@@ -2,6 +2,7 @@
 
 import html
 import linecache
+import re
 import textwrap
 import traceback
 from collections.abc import Callable
@@ -9,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from IPython.display import HTML
+
+from modarch_utils import tables
+
 SIGNS = {True: "right", False: "WRONG", None: "not yet"}
-COLOURS = {True: "#166534", False: "#B91C1C", None: "#64748B"}
+MARKS = {True: "✓", False: "✗", None: "…"}  # no colours: pages may be light or dark
 WIDTH = 96
 HERE = str(Path(__file__).parent)
 
@@ -75,18 +80,18 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{h}</th>" for h in ("", "Looked at", "Expected", "Came", "Likely"))
         rows = []
         for f in self.findings:
-            sign = f'<b style="color:{COLOURS[f.passed]}">{SIGNS[f.passed]}</b>'
+            sign = HTML(f"<strong>{MARKS[f.passed]}&nbsp;{SIGNS[f.passed]}</strong>")
             rest = (f.came, f.likely) if not f.passed else ("as expected", "")
-            texts = (html.escape(t) for t in (f.what, f.expected, *rest))
-            cells = "".join(f'<td style="text-align:left">{t}</td>' for t in (sign, *texts))
-            rows.append(f"<tr>{cells}</tr>")
-        return (
-            f"<p><b>{html.escape(self.verdict)}</b></p><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table>"
-        )
+            rows.append([sign, *map(_with_code, (f.what, f.expected, *rest))])
+        head = ("Verdict", "Looked at", "Expected", "Came", "Likely")
+        return f"<p><strong>{_with_code(self.verdict).data}</strong></p>" + tables.table(head, rows)
+
+
+def _with_code(text: str) -> HTML:
+    """Text whose backticks become code."""
+    return HTML(re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)))
 
 
 def _wrapped(start: str, text: str) -> list[str]:

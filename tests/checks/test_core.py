@@ -1,6 +1,7 @@
 """The table of findings."""
 
 import pytest
+from bs4 import BeautifulSoup
 
 from modarch_utils.checks import core
 from modarch_utils.checks.core import AFTER, RIGHT, Rows, Unusable, call, wrong
@@ -43,10 +44,31 @@ def test_as_text():
 
 
 def test_as_a_table():
-    page = report()._repr_html_()
-    assert page.count("<tr>") == 5
-    assert "a &lt;b&gt;" in page and "Turn it &amp; look." in page
-    assert "&lt;nothing&gt;" in page
+    page = BeautifulSoup(report()._repr_html_(), "html.parser")
+    assert page.p.get_text() == report().verdict
+    head, *rows = ([cell.get_text() for cell in row(["th", "td"])] for row in page("tr"))
+    assert all(head)
+    assert rows == [
+        ["✓\N{NO-BREAK SPACE}right", "shape", "kept", "as expected", ""],
+        ["✗\N{NO-BREAK SPACE}WRONG", "sign", "is +", "a <b>", "Turn it & look."],
+        ["…\N{NO-BREAK SPACE}not yet", "size", "small", AFTER.came, ""],
+        ["…\N{NO-BREAK SPACE}not yet", "rest", "<nothing>", AFTER.came, ""],
+    ]
+    assert "color" not in str(page)  # no colour of ours reads on every page, light or dark
+    assert "padding" in page.td["style"] and "text-align:left" in page.td["style"]
+
+
+def test_backticks_are_code_in_a_table():
+    rows = Rows({"runs": "calls `f(x < 1)` once"})
+    rows.add("runs", lambda: wrong("a single ` stays", "Call `super().__init__()` and `f`."))
+    page = BeautifulSoup(rows.report("`f`")._repr_html_(), "html.parser")
+    assert [code.get_text() for code in page("code")] == [
+        "f",
+        "f(x < 1)",
+        "super().__init__()",
+        "f",
+    ]
+    assert page("td")[-2].get_text() == "a single ` stays"
 
 
 def test_an_empty_report_has_not_passed():
