@@ -228,7 +228,7 @@ report_5.points(3)
 #
 # It returns a dictionary from each name, in the order of `methods`, to a row, which is a dictionary with four numbers:
 #
-# | key | |
+# | key | number |
 # |---|---|
 # | `evaluations` | of the U-Net, for **one picture** |
 # | `seconds` | for **one picture** |

@@ -313,7 +313,7 @@ plots.show(
 # %% [markdown]
 # Now the honest part: **what has each network been told?** Features are compared here, and labels make features.
 #
-# | | labels that it has seen | pictures that it has seen |
+# | network | labels that it has seen | pictures that it has seen |
 # |---|---|---|
 # | `mini-convnext`, `mini-efficientnetv2` | the *shape* of 16,000 scenes; never a colour or a ground | scenes, framed close |
 # | `mini-dinov2` | none of a scene; but it learnt from a network that had ImageNet's labels | scenes, framed close |
