@@ -177,7 +177,7 @@ def test_a_failing_cell_is_named_and_nothing_is_overwritten(source):
 
 def test_what_is_committed_may_not_warn_but_a_students_run_may(source):
     source.write_text("# %%\nimport sys\n\nprint('careful', file=sys.stderr)\n")
-    with pytest.raises(notebooks.NotebookError, match="07_small: cell 0 wrote to stderr: careful"):
+    with pytest.raises(notebooks.NotebookError, match="07_small: cell 1 wrote to stderr: careful"):
         notebooks.make(source, notebooks.target(source), strict=True)
     assert not notebooks.target(source).exists()
     notebooks.make(source, notebooks.target(source), strict=False)
@@ -229,12 +229,27 @@ def test_a_clean_notebook_has_no_fault():
     assert notebooks.faults(v4.new_notebook(cells=cells)) == []
 
 
-def test_report_names_what_is_over_budget(capsys):
-    notebooks.report({"02_quick": 1.0, "03_slow": 4.5, "04_slower": 20.0})
+def test_a_line_a_notebook_and_what_is_over_budget(tmp_path, capsys, monkeypatch):
+    took = {"02_quick": 1.0, "03_slow": 4.5, "04_slower": 20.0}
+    for name in took:
+        (tmp_path / f"{name}.py").write_text(SOURCE)
+    monkeypatch.setattr(notebooks, "make", lambda source, *_, **__: took[source.stem])
+    jobs = {tmp_path / f"{name}.py": tmp_path / f"{name}.ipynb" for name in took}
+    assert notebooks.make_all(jobs, strict=False) == []
     quick, slow, slower, together = capsys.readouterr().out.splitlines()
-    assert "over" not in quick
-    assert "over its budget of 4 minutes" in slow and "over its budget" in slower
+    assert quick.split() == ["02_quick", "1.0", "min"]
+    assert "over its budget of 4" in slow and "over its budget" in slower
     assert "Together 25.5 minutes: over the budget of 25" in together
+
+
+def test_a_notebook_that_fails_leaves_the_others_to_run(source, capsys):
+    other = source.with_name("08_bad.py")
+    other.write_text('# %%\nraise KeyError("lost")\n')
+    jobs = {path: notebooks.target(path) for path in (other, source)}
+    (failed,) = notebooks.make_all(jobs, strict=False)
+    assert "08_bad, cell" in failed and "lost" in failed and "was not written" in failed
+    assert capsys.readouterr().out.split()[:3] == ["08_bad", "failed", "07_small"]
+    assert notebooks.target(source).exists() and not notebooks.target(other).exists()
 
 
 def test_the_gpu_profile_may_reach_the_hub():

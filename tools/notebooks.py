@@ -22,7 +22,7 @@ import re
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jupytext
@@ -30,6 +30,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from tqdm import tqdm
 
 from modarch_utils import claims
 from tools import freshness, render
@@ -138,8 +139,14 @@ def text(notebook: NotebookNode) -> str:
     return jupytext.writes(bare, fmt="py:percent")
 
 
-def execute(notebook: NotebookNode, name: str, folder: Path, profile: str = "laptop") -> None:
-    """Run every cell in place, with ``folder`` as the working directory.
+def execute(
+    notebook: NotebookNode,
+    name: str,
+    folder: Path,
+    profile: str = "laptop",
+    ran: Callable[[], object] = lambda: None,
+) -> None:
+    """Run every cell in place, with ``folder`` as the working directory; ``ran`` after each.
 
     Raises:
         NotebookError: a cell raised; the notebook then holds the outputs up to that cell.
@@ -156,12 +163,11 @@ def execute(notebook: NotebookNode, name: str, folder: Path, profile: str = "lap
     with client.setup_kernel(env=os.environ | kernel_environment(profile)):
         freshness.watch(client)
         for index, cell in enumerate(notebook.cells):
-            if sys.stdout.isatty():
-                print(f"\r  {name}: cell {index + 1} of {len(notebook.cells)}", end="", flush=True)
             if cell.get("id") == render.HEAD_ID:
                 continue  # it would only find that the package is there
             try:
                 client.execute_cell(cell, index)
+                ran()
             except CellExecutionError as error:
                 kept = keep_failed(notebook, name, root)
                 raise NotebookError(
@@ -169,8 +175,6 @@ def execute(notebook: NotebookNode, name: str, folder: Path, profile: str = "lap
                     f"The notebook up to this cell is {kept}."
                 ) from None
         notebook.metadata.setdefault("modarch", {})["inputs"] = freshness.inputs(client, root)
-    if sys.stdout.isatty():
-        print("\r", end="")
     # Widgets and the kernel's exact version are this run's, not the chapter's.
     notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = nbformat.from_dict(METADATA["language_info"])
@@ -335,11 +339,19 @@ def orphans(folder: Path = NOTEBOOKS) -> list[Path]:
     return sorted(path for path in folder.glob("*.ipynb") if path not in made)
 
 
-def make(source: Path, path: Path, *, strict: bool, run: bool = True) -> float:
+def make(
+    source: Path,
+    path: Path,
+    *,
+    strict: bool,
+    run: bool = True,
+    ran: Callable[[], object] = lambda: None,
+) -> float:
     """Build ``path`` from ``source``; return the minutes it took. Nothing is written on failure.
 
     ``strict`` is for what gets committed: the laptop profile, and no :func:`faults`. Without
-    ``run`` the cells keep the outputs that they have in ``path``.
+    ``run`` the cells keep the outputs that they have in ``path``. ``ran`` is called after each
+    cell.
 
     Raises:
         NotebookError: a cell raised, the result has a fault, or the text does not survive.
@@ -350,7 +362,8 @@ def make(source: Path, path: Path, *, strict: bool, run: bool = True) -> float:
     notebook = rendered(notebook, path)
     start = time.perf_counter()
     if run:
-        execute(notebook, source.stem, source.parent.parent, "laptop" if strict else profile())
+        where = "laptop" if strict else profile()
+        execute(notebook, source.stem, source.parent.parent, where, ran)
     else:
         keep_outputs(notebook, nbformat.read(path, as_version=4))
     minutes = (time.perf_counter() - start) / 60
@@ -370,13 +383,39 @@ def write(notebook: NotebookNode, path: Path) -> None:
     unfinished.replace(path)
 
 
-def report(minutes: dict[str, float]) -> None:
-    """Print each notebook's time and what exceeds the budget."""
-    for name, took in minutes.items():
-        late = f"  over its budget of {MINUTES_EACH} minutes" if took > MINUTES_EACH else ""
-        print(f"  {name:<28}{took:6.1f} min{late}")
-    if (total := sum(minutes.values())) > MINUTES_TOGETHER:
-        print(f"  Together {total:.1f} minutes: over the budget of {MINUTES_TOGETHER}.")
+def make_all(jobs: dict[Path, Path], *, strict: bool) -> list[str]:
+    """Make each notebook from its source: a line for each, on a terminal with a bar below.
+
+    A notebook that fails does not keep the others from being made.
+
+    Args:
+        jobs: ``{source: notebook to write}``.
+        strict: as in :func:`make`.
+
+    Returns:
+        Why notebooks were not made, each with its name and path.
+    """
+    failed, together = [], 0.0
+    cells = sum(sum(1 for _ in code_cells(convert(source))) for source in jobs)
+    bar = tqdm(total=cells, unit="cell", file=sys.stdout, disable=not sys.stdout.isatty())
+    with bar:
+        for source, path in jobs.items():
+            bar.set_description(source.stem)
+            try:
+                minutes = make(source, path, strict=strict, ran=bar.update)
+            except NotebookError as error:
+                failed.append(f"{error}\n{path} was not written.")
+                said = "failed"
+            else:
+                together += minutes
+                said = f"{minutes:.1f} min"
+                if minutes > MINUTES_EACH:
+                    said += f", over its budget of {MINUTES_EACH}"
+            bar.write(f"  {source.stem:<28}{said}", file=sys.stdout)
+            sys.stdout.flush()
+    if together > MINUTES_TOGETHER:
+        print(f"  Together {together:.1f} minutes: over the budget of {MINUTES_TOGETHER}.")
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -417,22 +456,21 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [s for s in chosen if options.force or stale(s)]
         if not chosen:
             print("Every notebook is fresh: nothing to run.")
-    minutes = {}
-    for source in chosen:
-        strict = options.command == "build"
-        path = target(source) if strict else options.out / "notebooks" / target(source).name
-        try:
-            if strict and not options.force and not must_run(source):
-                print(f"Writing {source.stem} again: only its text changed", flush=True)
-                make(source, path, strict=True, run=False)
-                continue
-            print(f"Running {source.stem}", flush=True)
-            minutes[source.stem] = make(source, path, strict=strict)
-        except NotebookError as error:
-            print(f"{error}\n{path} was not written.", file=sys.stderr)
-            return 1
-    report(minutes)
-    return 0
+    if options.command == "run":
+        jobs = {source: options.out / "notebooks" / target(source).name for source in chosen}
+        failed = make_all(jobs, strict=False)
+    else:
+        prose = [s for s in chosen if not options.force and not must_run(s)]
+        failed = []
+        for source in prose:
+            print(f"  {source.stem:<28}only its text changed")
+            try:
+                make(source, target(source), strict=True, run=False)
+            except NotebookError as error:
+                failed.append(str(error))
+        failed += make_all({s: target(s) for s in chosen if s not in prose}, strict=True)
+    print("\n\n".join(failed), file=sys.stderr, end="\n" if failed else "")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
