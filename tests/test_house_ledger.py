@@ -23,22 +23,25 @@ def notebook(folder: Path, stem: str, rows: list[dict]) -> Path:
     return path
 
 
+ROWS = {
+    "patchify": {
+        "claim": "Patchify helps | a little",
+        "paper": "+0.15",
+        "source": "liu2022convnet",
+        "seeds": "0-2",
+        "tolerance": "1 point",
+    },
+    "deeper": {"claim": "Deeper wins", "source": "he2016resnet", "note": "Too short."},
+    "shapes": {"claim": "Shapes agree"},
+}
+
+
 @pytest.fixture
 def claims() -> Claims:
-    claims = Claims("02_b")
-    claims.add(
-        "Patchify helps | a little",
-        ours="61.2 %",
-        spread="± 0.4",
-        holds=True,
-        source="liu2022convnet",
-        paper="+0.15",
-        seeds="0-2",
-        minutes=12.34,
-        tolerance="1 point",
-    )
-    claims.add("Deeper wins", ours="-1.0", holds=False, source="he2016resnet", note="Too short.")
-    claims.add("Shapes agree", ours="yes", holds=True)
+    claims = Claims("02_b", ROWS)
+    claims.add("patchify", ours="61.2 %", spread="± 0.4", minutes=12.34, holds=True)
+    claims.add("deeper", ours="-1.0", holds=False)
+    claims.add("shapes", ours="yes", holds=True)
     return claims
 
 

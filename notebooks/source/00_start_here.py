@@ -79,12 +79,7 @@ plots.show(
 # that wants to know the *shape* has to look past all of that: this is what makes a rendered cube a real question.
 
 # %%
-_ = ledger.add(
-    "512 scenes hold every shape in every colour",
-    ours=f"{len(first)} of 64 pairs",
-    holds=len(first) == 64,
-    seeds="0",
-)
+ledger.add("pairs", pairs=len(first), holds=len(first) == 64)
 
 # %% [markdown]
 # ## Everything about a picture is known
@@ -142,12 +137,7 @@ plots.show(
 alone = scenes.render(1, size=64, seed=0, framing="close", start=300).images[0]
 differ = (alone != sheet.images[300]).sum().item()
 print("scene 300, alone and in the batch, same bytes:", differ == 0)
-_ = ledger.add(
-    "a scene has the same bytes drawn alone or in a batch",
-    ours=f"{differ} of {alone.numel():,} bytes differ",
-    holds=differ == 0,
-    seeds="0",
-)
+ledger.add("same_bytes", differ=differ, size=alone.numel(), holds=differ == 0)
 
 # %% [markdown]
 # How fast does your machine draw? The next cell measures it. Expect a few hundred pictures a second; a set
@@ -170,8 +160,8 @@ print(f"{256 / seconds:.0f} scenes a second at 64 × 64")
 import importlib
 import sys
 
-PACKAGES = "torch torchvision timm transformers diffusers peft accelerate".split()
-PACKAGES += "sklearn skimage matplotlib".split()
+PACKAGES = ["torch", "torchvision", "timm", "transformers", "diffusers", "peft"]
+PACKAGES += ["accelerate", "sklearn", "skimage", "matplotlib"]
 for package in PACKAGES:
     importlib.import_module(package)  # an error here means: run `make setup` again
 print("Python 3.11 or newer:", sys.version_info >= (3, 11))
@@ -299,22 +289,16 @@ print("chelsea, a cat:", guesses["chelsea"][0][0] in CATS)
 print("coffee:", guesses["coffee"][0][0])
 
 # %% [markdown]
-# A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and whether it holds.
+# A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and whether it holds. The sentence
+# stands in `modarch_utils/claims/00_start_here.toml`, where a chapter on a paper also has the paper's figure and
+# source, and the notebook hands over what it measured.
 # A sentence of ours that does not hold stops the notebook right here.
 
 # %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "ImageNet weights from a pip package name a photographed coffee with no network",
-    ours=f"{guesses['coffee'][0][0]}, probability {guesses['coffee'][1][0]:.2f}",
-    holds=guesses["coffee"][0][0] == "espresso" and guesses["coffee"][1][0] > 0.8,
-    tolerance="top class espresso, probability above 0.8",
-)
-_ = ledger.add(
-    "the same network calls Chelsea a cat",
-    ours=f"probability {cat:.2f} for the house cats among the first five",
-    holds=guesses["chelsea"][0][0] in CATS and cat > 0.8,
-    tolerance="top class a house cat, together above 0.8",
-)
+found, sure = guesses["coffee"][0][0], guesses["coffee"][1][0]
+ledger.add("coffee", found=found, sure=sure, holds=found == "espresso" and sure > 0.8)
+is_cat = guesses["chelsea"][0][0] in CATS
+ledger.add("chelsea", sure=cat, holds=is_cat and cat > 0.8)
 
 # %% [markdown]
 # With a GPU and `MODARCH_PROFILE=gpu` the same lines use a network six times as large, ConvNeXt-T from the

@@ -152,15 +152,7 @@ print(f"separate downsampling adds {macs['separate_downsampling'] - macs['layer_
 print(f"final network: {macs['separate_downsampling']:.3f}, with LayerNorm {with_norms:.3f}")
 
 agree = [s.key for s in LADDER if f"{macs[s.key]:.2f}" == f"{paper[s.key]['gmacs']:.2f}"]
-ledger.add(
-    "Multiply-adds of the steps equal table 10 to two decimals",
-    paper="17 rows",
-    ours=f"{len(agree)} of {len(LADDER)} rows",
-    source=paper["source"],
-    verdict="partly",
-    tolerance="0.005",
-    note="BN → LN and the last row differ; see the text",
-)
+ledger.add("macs", agree=len(agree), rows=len(LADDER), verdict="partly")
 assert set(macs) - set(agree) == {"layer_norm", "separate_downsampling"}
 
 # %% [markdown]
@@ -326,35 +318,24 @@ print(f"false alarms to expect if no step did anything: {chance * (len(rungs) - 
 # * **Thirteen comparisons** leave room for chance: the last line says how many would look real if no step did
 #   anything. Trust the large ones.
 
-# %% tags=["nbval-ignore-output"]
-minutes = record["minutes"]
 
-
-def add_step(sentence: str, before: str, after: str) -> None:
+# %% tags=["hide-input", "nbval-ignore-output"]
+def add_step(row: str, before: str, after: str) -> None:
     change, noise, word = judge(before, after)
-    claimed = paper[after]["top1"] - paper[before]["top1"]
-    ledger.add(
-        sentence,
-        paper=f"{claimed:+.2f} points",
-        ours=f"{change:+.2f} points",
-        spread=f"± {noise:.2f}",
-        seeds="0-4",
-        minutes=minutes,
-        source=paper["source"],
-        verdict="reproduced" if word == "as in the paper" else "not reproduced",
-        tolerance="same sign, beyond twice the standard error",
-        note="" if word == "as in the paper" else word,
-    )
+    holds = word == "as in the paper"
+    effect = dict(ours=f"{change:+.2f} points", spread=f"± {noise:.2f}")
+    effect["word"] = "" if holds else word
+    ledger.add(row, **effect, minutes=record["minutes"], holds=holds)
 
 
-add_step("The modern training recipe lifts the same ResNet", "resnet50", "recipe")
-add_step("Depthwise convolution costs accuracy", "patchify", "depthwise")
-add_step("The freed budget, spent on width, more than pays it back", "depthwise", "width")
-add_step("Moving the depthwise convolution up costs accuracy", "inverted", "moved_up")
-add_step("A 7×7 kernel is better than 3×3 there", "moved_up", "kernel7")
-add_step("LayerNorm in place of BatchNorm gains accuracy", "fewer_norms", "layer_norm")
-add_step("Separate downsampling helps", "layer_norm", "separate_downsampling")
-add_step("ConvNeXt beats a ResNet that is trained the same way", "recipe", "separate_downsampling")
+add_step("recipe", "resnet50", "recipe")
+add_step("depthwise", "patchify", "depthwise")
+add_step("width", "depthwise", "width")
+add_step("moved_up", "inverted", "moved_up")
+add_step("kernel7", "moved_up", "kernel7")
+add_step("layer_norm", "fewer_norms", "layer_norm")
+add_step("downsampling", "layer_norm", "separate_downsampling")
+add_step("whole_ladder", "recipe", "separate_downsampling")
 
 # %% [markdown]
 # The live slice must agree with the record, within what another processor may change:
@@ -462,22 +443,11 @@ for name, gap in gaps.items():
     print(f"{name}: largest relative difference at most 1e-5: {gap <= 1e-5}")
 
 # %%
-print(f"ConvNeXt-T: {measure.count_params(convnext_tiny()):,} parameters")
-ledger.add(
-    "Our ConvNeXt-T and V2-T equal timm's with the same weights",
-    ours="largest difference below 1e-5",
-    holds=max(gaps.values()) <= 1e-5,
-    tolerance="1e-5, relative",
-)
-sizes = claims.paper("convnext.params")
-ledger.add(
-    "ConvNeXt-T has 28.6M parameters",
-    paper=f"{sizes['convnext_tiny'] / 1e6:.1f}M",
-    ours=f"{measure.count_params(convnext_tiny()) / 1e6:.2f}M",
-    source=sizes["source"],
-    holds=abs(measure.count_params(convnext_tiny()) - sizes["convnext_tiny"]) < 5e4,
-    tolerance="0.05M",
-)
+tiny_params = measure.count_params(convnext_tiny())
+print(f"ConvNeXt-T: {tiny_params:,} parameters")
+ledger.add("equal", holds=max(gaps.values()) <= 1e-5)
+gap = abs(tiny_params - claims.paper("convnext.params")["convnext_tiny"]) / 1e6
+ledger.add("tiny_params", params=tiny_params, within=gap)
 
 # %% [markdown]
 # ## ConvNeXt V2: channels that compete
@@ -666,45 +636,12 @@ print(" ".join(f"{value:.3f}" for value in gamma.mean(0)))
 # * **The accuracy does not notice.** Where channels have not collapsed there is little to repair, and `gamma` stays
 #   small. "Not reproduced" below means that the disease hardly appeared, not that the cure fails.
 
-# %% tags=["nbval-ignore-output"]
-shared = dict(source=reported["source"], seeds="0-2", minutes=study["minutes"])
-healthy = "V1's channels hardly collapse at this size, so GRN has little to repair"
-ledger.add(
-    "GRN is the identity at initialisation",
-    ours="bit for bit",
-    source=reported["source"],
-    holds=torch.equal(GRN(32)(wide), wide),
-)
-ledger.add(
-    "GRN keeps the channels more different in masked pre-training",
-    paper="without GRN, channels collapse into copies",
-    ours=f"{spread_[0]:+.3f}",
-    spread=f"± {spread_[1]:.3f}",
-    holds=bool(spread_[0] > spread_[1]),
-    note="the direction, at a fraction of the paper's size",
-    tolerance="beyond twice the standard error",
-    **shared,
-)
-ledger.add(
-    "With masked pre-training, V2 beats V1",
-    paper=f"{reported['v2_fcmae'] - reported['v1_fcmae']:+.1f} points",
-    ours=f"{versus[0]:+.2f} points",
-    spread=f"± {versus[1]:.2f}",
-    holds=bool(versus[0] > versus[1]),
-    note=healthy,
-    tolerance="beyond twice the standard error",
-    **shared,
-)
-ledger.add(
-    "Masked pre-training does not help V1",
-    paper=f"{reported['v1_fcmae'] - reported['v1_supervised']:+.1f} points",
-    ours=f"{gain_v1[0]:+.2f} points",
-    spread=f"± {gain_v1[1]:.2f}",
-    holds=bool(gain_v1[0] < gain_v1[1]),
-    note="fine-tuned on 500 labels; the paper uses all of ImageNet's",
-    tolerance="no gain beyond twice the standard error",
-    **shared,
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+shared = dict(minutes=study["minutes"])
+ledger.add("grn_identity", holds=torch.equal(GRN(32)(wide), wide))
+ledger.add("grn_channels", effect=spread_, **shared, holds=spread_[0] > spread_[1])
+ledger.add("v2_against_v1", effect=versus, **shared, holds=versus[0] > versus[1])
+ledger.add("v1_masked", effect=gain_v1, **shared, holds=gain_v1[0] < gain_v1[1])
 
 # %% [markdown]
 # ## The same, larger, on a GPU

@@ -269,13 +269,8 @@ for size in ((224, 224), (140, 224)):
     gaps["timm", size] = found
     print(f"timm {size}: relative difference at most 1e-5: {found <= 1e-5}")
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "Our DINOv2 equals transformers' (with and without registers) and timm's with the same weights",
-    ours=f"largest relative difference {max(gaps.values()):.1e}",
-    holds=max(gaps.values()) <= 1e-5,
-    tolerance="1e-5, relative; square and non-square pictures",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("equal", gap=max(gaps.values()), holds=max(gaps.values()) <= 1e-5)
 
 # %% [markdown]
 # ### Four sizes
@@ -319,23 +314,13 @@ print(
     f"base: {slip['base']} blocks printed, {len(MAKERS['base'](image_size=14).blocks)} in the code"
 )
 
-# %% tags=["nbval-ignore-output"]
-ledger.add(
-    "The variants have 21, 86, 300 and 1,100 million parameters",
-    paper=", ".join(f"{quoted[n]['params'] / 1e6:.0f}M" for n in counted),
-    ours=", ".join(f"{params / 1e6:.1f}M" for params, _ in counted.values()),
-    source=quoted["source"],
-    holds=all(abs(p / quoted[n]["params"] - 1) < 0.06 for n, (p, _) in counted.items()),
-    tolerance="6 %: the authors round, and leave out half a million positions in S",
-)
-_ = ledger.add(
-    "Multiply-adds at 518 pixels with four registers",
-    paper=", ".join(f"{timm_counts[n]['gmacs']:.0f}" for n in counted),
-    ours=", ".join(f"{gmacs:.0f}" for _, gmacs in counted.values()) + " GMACs",
-    source=timm_counts["source"],
-    holds=all(abs(g / timm_counts[n]["gmacs"] - 1) < 0.01 for n, (_, g) in counted.items()),
-    tolerance="1 %",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+told = ", ".join(f"{params / 1e6:.1f}M" for params, _ in counted.values())
+far = max(abs(params / quoted[n]["params"] - 1) for n, (params, _) in counted.items())
+ledger.add("params", ours=told, within=far)
+told = ", ".join(f"{gmacs:.0f}" for _, gmacs in counted.values()) + " GMACs"
+far = max(abs(gmacs / timm_counts[n]["gmacs"] - 1) for n, (_, gmacs) in counted.items())
+ledger.add("macs", ours=told, within=far)
 
 # %% [markdown]
 # ## The task: agree with yourself
@@ -627,31 +612,14 @@ print("nothing left: one word, and features that are nearly the same:", all_off[
 # the student of the step before, this run does not collapse either: Sinkhorn-Knopp holds by itself. One seed and 150 steps; the collapses are not
 # subtle, but the small differences are no more than hints.
 
-# %% tags=["nbval-ignore-output"]
-ledger.add(
-    "Centring keeps one answer from winning, sharpening keeps the uniform one away; it takes both",
-    ours=f"entropy of the mean answer {healthy[0]:.2f} with all safeguards, {one_word[0]:.2f} without centring; mean entropy "
-    f"{healthy[1]:.2f} with all, {uniform[1]:.2f} without sharpening (1 is ln K)",
-    source="caron2021dino",
-    holds=one_word[0] < 0.05 < healthy[0] and healthy[1] < 0.7 < 0.97 < uniform[1],
-    seeds="0",
-    tolerance="below 0.05; above 0.97",
-)
-ledger.add(
-    "KoLeo spreads the features of a batch",
-    ours=f"spread {healthy[3]:.3f} with it, {ends['no KoLeo'][3]:.3f} without",
-    source="oquab2024dinov2",
-    holds=bool(ends["no KoLeo"][3] < healthy[3] - 0.01),
-    seeds="0",
-    tolerance="by more than 0.01",
-)
-_ = ledger.add(
-    "A collapsed network agrees with its teacher better than a healthy one",
-    ours=f"KL divergence {healthy[2]:.2f} nats healthy; {one_word[2]:.3f} without centring, {uniform[2]:.3f} without sharpening",
-    holds=max(one_word[2], uniform[2]) < 0.1 * healthy[2],
-    seeds="0",
-    tolerance="less than a tenth",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+kept_apart = one_word[0] < 0.05 < healthy[0] and healthy[1] < 0.7 < 0.97 < uniform[1]
+answers = dict(healthy=healthy, one_word=one_word, uniform=uniform)
+ledger.add("safeguards", **answers, holds=kept_apart)
+without = ends["no KoLeo"]
+ledger.add("koleo", healthy=healthy, without=without, beyond=healthy[3] - without[3])
+agree = max(one_word[2], uniform[2]) < 0.1 * healthy[2]
+ledger.add("agreement", **answers, holds=agree)
 
 # %% [markdown]
 # ## Hours of it
@@ -839,37 +807,16 @@ plots.show(
 # * **Trained on shapes with labels**, five epochs of 8,000 scenes: the other columns show what it threw away, since nobody asked for it.
 #   (It is a short training: at shapes a longer one may well do better.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 shape_knn = {name: result(name, "shape_knn") for name in NAMES}
 gain = claims.contrast(shape_knn["mini-dinov2-pretrained"], shape_knn["untrained"])
 colour = claims.contrast(result("mini-dinov2", "colour_knn"), result("untrained", "colour_knn"))
 behind = claims.contrast(shape_knn["teacher"], shape_knn["mini-dinov2"])
-ledger.add(
-    "Self-distillation, without a label, learns to tell shapes",
-    ours=f"k-NN {shape_knn['untrained'].mean():.1f} → {shape_knn['mini-dinov2-pretrained'].mean():.1f} %, {gain[0]:+.1f} points",
-    spread=f"± {gain[1]:.1f}",
-    holds=gain[0] >= 25,
-    seeds="0-2",
-    minutes=run["minutes"],
-    tolerance="25 points over the untrained network",
-)
-ledger.add(
-    "A distilled student comes near its frozen teacher",
-    ours=f"k-NN on shape {shape_knn['mini-dinov2'].mean():.1f} %, its teacher {shape_knn['teacher'].mean():.1f} %",
-    source="oquab2024dinov2",
-    holds=behind[0] < 10,
-    seeds="0-2",
-    tolerance="within 10 points",
-    note="another teacher, another loss: features are regressed",
-)
-_ = ledger.add(
-    "A student takes over what counts for its teacher: in its distances colour counts less",
-    ours=f"k-NN on colour {colour[0]:+.1f} points against the untrained network; a linear probe has "
-    f"{result('mini-dinov2', 'colour_linear').mean():.1f} %",
-    spread=f"± {colour[1]:.1f}",
-    holds=colour[0] < -colour[1],
-    seeds="0-2",
-)
+knn = {name: values.mean() for name, values in shape_knn.items()}
+ledger.add("shapes", knn=knn, gain=gain, minutes=run["minutes"], beyond=gain[0])
+ledger.add("student", knn=knn, within=behind[0])
+linear = result("mini-dinov2", "colour_linear").mean()
+ledger.add("colour", colour=colour, linear=linear, holds=colour[0] < -colour[1])
 
 # %% [markdown]
 # ### Pictures of another world
@@ -1100,15 +1047,9 @@ tests = {name: accuracy["test"] for name, accuracy in few_labels.items()}
 ahead = min(tests["linear probe"], tests["fine-tuned"]) - tests["from scratch"]
 print("pretrained features are more than 20 points ahead of a random start:", ahead > 20)
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "With five labels a class, pretrained features beat training from scratch",
-    ours=", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in tests.items()),
-    holds=ahead > 20,
-    seeds="0",
-    tolerance="by more than 20 points",
-    note="40 labelled scenes, shape",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+told = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in tests.items())
+ledger.add("five_labels", ours=told, beyond=ahead)
 
 # %% [markdown]
 # ```{admonition} A trap: the wrong class loads without an error
@@ -1258,34 +1199,16 @@ for name, title in NAMES.items():
     ]
     print(f"{title.split(chr(10))[0]:18}{values[0]:7.3f}{values[1]:15.3f}{values[2]:13.3f}")
 
-# %% tags=["nbval-ignore-output"]
-ledger.add(
-    "A linear layer on frozen patches finds the object",
-    ours=f"mIoU {miou:.2f} live; record "
-    + ", ".join(
-        f"{n} {result(n, 'segment_miou').mean():.2f}"
-        for n in ("mini-dinov2", "mini-dinov2-pretrained")
-    ),
-    holds=min(result(n, "segment_miou").mean() for n in ("mini-dinov2", "mini-dinov2-pretrained"))
-    >= 0.8,
-    seeds="0-2",
-    tolerance="0.80 in the record",
-)
-_ = ledger.add(
-    "A small head on frozen patches reads depth",
-    ours="error divided by that of predicting the mean: "
-    + ", ".join(
-        f"{n} {(result(n, 'depth_head_rmse_log') / result(n, 'depth_mean_rmse_log')).mean():.2f}"
-        for n in ("mini-dinov2", "mini-dinov2-pretrained")
-    ),
-    holds=max(
-        (result(n, "depth_head_rmse_log") / result(n, "depth_mean_rmse_log")).mean()
-        for n in ("mini-dinov2", "mini-dinov2-pretrained")
-    )
-    <= 0.5,
-    seeds="0-2",
-    tolerance="at most half",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+OURS = ("mini-dinov2", "mini-dinov2-pretrained")
+found = {n: result(n, "segment_miou").mean() for n in OURS}
+told = f"mIoU {miou:.2f} live; record " + ", ".join(f"{n} {v:.2f}" for n, v in found.items())
+ledger.add("segmentation", ours=told, beyond=min(found.values()))
+errors = {
+    n: (result(n, "depth_head_rmse_log") / result(n, "depth_mean_rmse_log")).mean() for n in OURS
+}
+told = ", ".join(f"{n} {v:.2f}" for n, v in errors.items())
+ledger.add("depth", errors=told, within=max(errors.values()))
 
 # %% [markdown]
 # ### And with no head at all
@@ -1312,19 +1235,11 @@ plots.show(
     "the shipped networks.",
 )
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 principal = {n: result(n, "principal_iou").mean() for n in NAMES}
-_ = ledger.add(
-    "The first principal component of patches finds the object without a label",
-    paper="shown in the paper's figure 1",
-    ours=f"IoU {principal['mini-dinov2-pretrained']:.2f} self-distilled, {principal['mini-dinov2']:.2f} distilled; pixels "
-    f"{principal['pixels']:.2f}, the middle of the picture {result('pixels', 'middle_iou').mean():.2f}",
-    source="oquab2024dinov2",
-    holds=max(principal["mini-dinov2-pretrained"], principal["mini-dinov2"])
-    > max(principal["pixels"], result("pixels", "middle_iou").mean()),
-    seeds="0-2",
-    tolerance="better than pixels and than the middle",
-)
+middle = result("pixels", "middle_iou").mean()
+better = max(principal[n] for n in OURS) > max(principal["pixels"], middle)
+ledger.add("principal", iou=principal, middle=middle, holds=better)
 
 # %% [markdown]
 # ## A real photograph
@@ -1394,16 +1309,8 @@ print("the head orders the points better than the baseline, by 0.1 or more:", ah
 # On the laptop it is hardly better. A network that has seen rendered scenes, and a head trained on them, do not know workshops. This is the honest limit of a small
 # model: the method is DINOv2's, the knowledge is not. With `MODARCH_PROFILE=gpu` the cells above run on Meta's network, on the same photograph.
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "A depth head on frozen features transfers to pictures of another kind",
-    ours=f"{here.dino}: rank correlation {order['depth head']:.2f} on the motorcycle; 'lower is nearer' has {order['lower is nearer']:.2f}",
-    source="oquab2024dinov2",
-    holds=ahead >= 0.1,
-    seeds="0",
-    tolerance="better than 'lower is nearer' by 0.1",
-    note="head trained on scenes; the laptop's network has seen no photograph",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("depth_transfer", network=here.dino, order=order, beyond=ahead)
 
 # %% [markdown]
 # ## What small scale cannot show
@@ -1461,15 +1368,8 @@ plots.show(
     caption=f"{here.dino_large} on six photographs: is any patch much longer than the rest? The longest is {ratio:.1f} times the median.",
 )
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "A few patches of a large network without registers are many times longer than the rest",
-    ours=f"{here.dino_large}: the longest patch is {ratio:.1f} times the median",
-    source="darcet2024registers",
-    holds=ratio > 3,
-    tolerance="3 times the median",
-    note="in L and larger; the laptop's network is small and has registers, so none are expected here",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("long_patches", network=here.dino_large, beyond=ratio)
 
 # %% [markdown]
 # ### The same, larger, on a GPU

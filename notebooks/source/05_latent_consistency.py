@@ -609,32 +609,13 @@ plots.show(
 # of its own, and its extra steps help little. Look at the samples, too: the energy distance mostly asks whether the points are in the right
 # region, and it forgives the student the points *between* the clusters, which the eye does not.
 
-# %% tags=["nbval-ignore-output"]
-ledger.add(
-    "Our sampling loop equals diffusers' LCMScheduler, number for number",
-    ours="1, 2, 4 and 8 steps",
-    holds=largest < 1e-4,
-    tolerance="1e-4 in every coordinate",
-)
-ledger.add(
-    "A few steps of a distilled model beat as many of DDIM",
-    ours=f"2-D, energy distance LCM against DDIM: {reached[1]:.4f} / {ddim[1]:.4f} in 1 step, "
-    f"{reached[2]:.4f} / {ddim[2]:.4f} in 2, {reached[4]:.4f} / {ddim[4]:.4f} in 4",
-    source="luo2023lcm",
-    holds=all(reached[n] < ddim[n] / 3 for n in (1, 2, 4)),
-    tolerance="a third or less, in 1, 2 and 4 steps",
-    seeds="0",
-    minutes=lcm_minutes,
-    note=f"eight Gaussians; two real samples are {floor:.4f} apart",
-)
-_ = ledger.add(
-    "In two dimensions the student does not reach its teacher's fifty steps",
-    ours=f"best {min(reached.values()):.4f} against {ddim[50]:.4f}",
-    holds=min(reached.values()) > ddim[50],
-    seeds="0",
-    minutes=teacher_minutes + lcm_minutes,
-    note="eight Gaussians",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("scheduler", holds=largest < 1e-4)
+better = all(reached[n] < ddim[n] / 3 for n in (1, 2, 4))
+distances = dict(lcm=reached, ddim=ddim, floor=floor)
+ledger.add("few_steps", **distances, minutes=lcm_minutes, holds=better)
+best, taken = min(reached.values()), teacher_minutes + lcm_minutes
+ledger.add("teacher", best=best, ddim=ddim, minutes=taken, holds=best > ddim[50])
 
 # %% [markdown]
 # ## Why skip twenty?
@@ -689,17 +670,9 @@ plots.show(
 # turn comes. The price of a large $k$ is a coarser teacher: a student of 50 steps cannot be better than DDIM with 50 steps. The paper's $k = 20$
 # takes the deal.
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "Skipping steps (k = 20) makes distillation converge sooner than k = 1",
-    ours=f"1-step energy distance after 2,000 steps: {curve[-1][1][0]:.4f} (k = 20), {curve_close[-1][1][0]:.4f} (k = 1)",
-    source="luo2023lcm",
-    holds=curve_close[-1][1][0] > 3 * curve[-1][1][0],
-    tolerance="a third or less",
-    seeds="0",
-    minutes=lcm_minutes + close_minutes,
-    note="eight Gaussians, equal steps",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ends, taken = [c[-1][1][0] for c in (curve, curve_close)], lcm_minutes + close_minutes
+ledger.add("skipping", ends=ends, minutes=taken, holds=ends[1] > 3 * ends[0])
 
 # %% [markdown]
 # ## Without the boundary condition
@@ -759,17 +732,10 @@ plots.show(
 # A student that predicts the *noise*, as ours did above, is safer: at $t = 0$ there is hardly any noise to subtract, so its answer is
 # $x$ nearly whatever it says. The library keeps the factors anyway, and so do we.
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "Without the boundary condition a free student collapses, at a lower loss",
-    ours=f"spread of 1-step samples {spread['with']:.2f} → {spread['without']:.2f}; loss "
-    f"{pair['with'][1][-1][1]:.4f} → {pair['without'][1][-1][1]:.4f}",
-    holds=spread["without"] < 0.2 * spread["with"]
-    and pair["without"][1][-1][1] < pair["with"][1][-1][1],
-    tolerance="less than a fifth of the spread",
-    seeds="0",
-    note="eight Gaussians, a network that predicts the clean point, k = 50, 800 steps",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+loss = {name: pair[name][1][-1][1] for name in ("with", "without")}
+collapsed = spread["without"] < 0.2 * spread["with"] and loss["without"] < loss["with"]
+ledger.add("boundary", spreads=spread, losses=loss, holds=collapsed)
 
 # %% [markdown]
 # ### Predict first, then unfold
@@ -1025,15 +991,8 @@ with torch.device("meta"):
     trained = measure.count_params(add_lora(large, 64), trainable=True)
 print(f"Stable Diffusion 1.5, rank 64: {100 * trained / full:4.1f} % ({trained / 1e6:.1f} M)")
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "LCM-LoRA trains 5.6 to 8 % of the weights",
-    paper="67.5 M of 0.98 B, 105 M of 1.3 B, 197 M of 3.5 B",
-    ours=f"{100 * trained / full:.1f} % of Stable Diffusion 1.5's U-Net at rank 64, counted",
-    source="luo2023lcmlora",
-    holds=0.056 <= trained / full <= 0.08,
-    note="mini-sd's adapters of rank 8 are a larger share, as its layers are thin",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("lora_share", share=trained / full, holds=0.056 <= trained / full <= 0.08)
 
 # %% [markdown]
 # ```{admonition} Common mistake: "LoRA trains 1 to 5 % of the weights"
@@ -1111,20 +1070,14 @@ plots.show(
     caption="Few-step quality while a LoRA is distilled; 64 prompts with two objects.",
 )
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 before, after = (np.array(row.value) for row in (curve[0], curve[-1]))
-_ = ledger.add(
-    "A minute of LoRA distillation makes few-step pictures better",
-    ours=", ".join(
-        f"{100 * old:.0f} → {100 * new:.0f} % all right in {steps_name(n)}"
-        for n, old, new in zip((1, 2, 4), before, after, strict=True)
-    ),
-    holds=(after > before).all(),
-    tolerance="better in 1, 2 and 4 steps",
-    seeds="0",
-    minutes=sum(row.seconds for row in curve) / 60,
-    note="mini-sd, 120 steps of 8, 64 prompts with two objects",
+told = ", ".join(
+    f"{100 * old:.0f} → {100 * new:.0f} % all right in {steps_name(n)}"
+    for n, old, new in zip((1, 2, 4), before, after, strict=True)
 )
+taken = sum(row.seconds for row in curve) / 60
+ledger.add("a_minute", ours=told, minutes=taken, holds=(after > before).all())
 
 # %% [markdown]
 # ### The whole of it
@@ -1370,10 +1323,9 @@ for what, ratio in (
 ):
     print(f"{what:16} {np.median(ratio):5.1f} times as fast")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 teacher50 = measured("follows", "ddim", GUIDANCE, 50)
 lora4 = measured("follows", "lcm_lora", 1.0, 4)
-pictures = "256 prompts of mini-sd, read by an independent network"
 minutes = record["minutes"]
 
 
@@ -1382,48 +1334,19 @@ def percent(values):
     return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f} %"
 
 
-ledger.add(
-    "mini-sd shows what its prompts ask for",
-    ours=f"{percent(teacher50)} of what is asked, 50 guided steps of DDIM",
-    holds=teacher50.mean() >= 0.9,
-    tolerance="90 % or more",
-    seeds="0-2",
-    minutes=minutes,
-    note=pictures,
-)
-ledger.add(
-    "Four steps of LCM-LoRA follow a prompt nearly as well as fifty of its teacher",
-    ours=f"{percent(lora4)} against {percent(teacher50)}",
-    source="luo2023lcmlora",
-    holds=lora4.mean() >= 0.9 * teacher50.mean(),
-    tolerance="0.9 of the teacher's or more",
-    seeds="0-2",
-    note=pictures,
-)
-ledger.add(
-    "Four steps of LCM-LoRA are at least ten times as fast as fifty guided ones of DDIM",
-    ours=f"{np.median(guided / quick):.1f} times, {turns['lcm_lora 1 4'].size} turns",
-    source="luo2023lcmlora",
-    holds=(guided / quick).min() >= 10,
-    tolerance="10 in every turn",
-    note="one thread, 16 pictures, with text model and decoder",
-)
-for name, case, source in (
-    ("LCM-LoRA", ("lcm_lora", 1.0), "luo2023lcmlora"),
-    ("LCM", ("lcm", GUIDANCE), "luo2023lcm"),
+ledger.add("mini_sd", told=percent(teacher50), minutes=minutes, beyond=teacher50.mean())
+both, share = [percent(v) for v in (lora4, teacher50)], lora4.mean() / teacher50.mean()
+ledger.add("lora_follows", both=both, beyond=share)
+times, n = guided / quick, turns["lcm_lora 1 4"].size
+ledger.add("lora_fast", times=np.median(times), turns=n, beyond=times.min())
+for row, case, n in (
+    ("lora_1", ("lcm_lora", 1.0), 1),
+    ("lora_2", ("lcm_lora", 1.0), 2),
+    ("lcm_1", ("lcm", GUIDANCE), 1),
+    ("lcm_2", ("lcm", GUIDANCE), 2),
 ):
-    for n in (1, 2):
-        rival = ("ddim", GUIDANCE)
-        fast, slow = (measured("frechet", *each, n) for each in (case, rival))
-        ledger.add(
-            f"{name} looks more real than guided DDIM in as many steps: {steps_name(n)}",
-            ours=f"Fréchet distance {fast.mean():.1f} against {slow.mean():.1f}",
-            source=source,
-            holds=fast.max() < slow.min(),
-            tolerance="for every starting noise",
-            seeds="0-2",
-            note=pictures,
-        )
+    fast, slow = (measured("frechet", *each, n) for each in (case, ("ddim", GUIDANCE)))
+    ledger.add(row, fast=fast.mean(), slow=slow.mean(), holds=fast.max() < slow.min())
 
 # %% [markdown]
 # ## A style on top

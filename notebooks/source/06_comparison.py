@@ -147,25 +147,18 @@ fused = claims.paper("efficientnetv2.fused_stages")
 print(f"EfficientNet-B4 in its paper: {b4['gmacs']}, in that of V2: {fused['none']['gmacs']}")
 print(f"counted: {comparison.count('EfficientNet-B4').macs / 1e9:.2f}")
 
-# %% tags=["nbval-ignore-output"]
-for source, names in (
-    (convnext["source"], "ResNet-50, Swin-T, ConvNeXt-T, ConvNeXt-B"),
-    (v2["source"], "ConvNeXt V2-B"),
-    (v2s["source"], "EfficientNetV2-S at 384"),
-    (b4["source"], "EfficientNet-B4 at 380"),
-    (dino["source"], "DINOv2-B, DINOv2-g"),
+# %% tags=["hide-input", "nbval-ignore-output"]
+for row, table in (
+    ("convnext", convnext),
+    ("convnextv2", v2),
+    ("efficientnetv2", v2s),
+    ("efficientnet", b4),
+    ("dinov2", dino),
 ):
-    rows = [c for c in checks if c[-1] == source]
-    right = sum(agrees for *_, agrees, _ in rows)
-    ledger.add(
-        f"Parameters and multiply-adds as printed: {names}",
-        paper=", ".join(f"{text}" for _, _, text, *_ in rows),
-        ours=", ".join(f"{value:.2f}" for *_, value, _, _ in rows),
-        source=source,
-        verdict="reproduced" if right == len(rows) else "partly",
-        tolerance="rounds to the printed figure, or 1 %",
-        note="" if right == len(rows) else "4.2 GMACs are printed, and 4.5 in the paper of V2",
-    )
+    rows = [(value, agrees) for *_, value, agrees, source in checks if source == table["source"]]
+    verdict = "reproduced" if all(agrees for _, agrees in rows) else "partly"
+    counted = ", ".join(f"{value:.2f}" for value, _ in rows)
+    ledger.add(row, ours=counted, verdict=verdict)
 
 # %% [markdown]
 # ## What can only be quoted
@@ -277,12 +270,7 @@ spread = max(base.values()) - min(base.values())
 least = min(gains[name, 224] for name in base)
 print(f"three base-size networks, equal labels: {spread:.1f} points from worst to best")
 print(f"one of them, more labels: at least {least:.1f} points")
-_ = ledger.add(
-    "More labels lift each base-size network by more than the three differ at equal labels",
-    ours=f"at least {least:.1f} points against {spread:.1f}",
-    holds=least > spread,
-    note="quoted accuracies: Swin-B, ConvNeXt-B, ConvNeXt V2-B at 224",
-)
+ledger.add("labels", gain=least, differ=spread, holds=least > spread)
 
 # %% [markdown]
 # This answers the first hint. In the circulating table the three rise from 85.2 to 86.8 and the data column says that all had 1.3 million pictures. Those accuracies belong
@@ -340,13 +328,8 @@ for kind in circulating_table.KINDS:
 # * **"Self-supervised" hides labels.** ConvNeXt V2-B is pre-trained without labels and then trained with those of 22k.
 # ```
 
-# %% tags=["nbval-ignore-output"]
-_ = ledger.add(
-    "No row of the circulating table is free of error",
-    ours=f"{len(faults)} of {cells} cells wrong, {len(clean)} rows without",
-    holds=not clean,
-    note="two of the cells are roundings",
-)
+# %% tags=["hide-input", "nbval-ignore-output"]
+ledger.add("table", wrong=len(faults), cells=cells, rows=len(clean), holds=not clean)
 
 # %% [markdown]
 # ## What no table can tell: your machine
@@ -451,12 +434,8 @@ slow, fast = max(close, key=ms.get), min(close, key=ms.get)
 print(f"of {', '.join(close)},")
 print(f"the slowest, {slow}, takes {ms[slow] / ms[fast]:.1f} times as long as {fast}")
 pace_ratio = max(rate.values()) / min(rate.values())
-_ = ledger.add(
-    "Networks differ in multiply-adds a second, so that FLOPs do not give milliseconds",
-    ours=f"by a factor of {pace_ratio:.1f} between {min(rate, key=rate.get)} and {max(rate, key=rate.get)}",
-    holds=pace_ratio > 1.5,
-    tolerance="a factor above 1.5; one picture, one thread or the GPU",
-)
+slowest, fastest = min(rate, key=rate.get), max(rate, key=rate.get)
+ledger.add("pace", slowest=slowest, fastest=fastest, beyond=pace_ratio)
 
 # %% [markdown]
 # ### Threads and batches
@@ -592,15 +571,10 @@ plots.show(
     "dense 3×3, and takes much more than a hundredth of its time. GELU and BatchNorm count nothing and take time.",
 )
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 fewer = work["dense 3×3"] / work["depthwise 3×3"]
 faster = times["dense 3×3"].median / times["depthwise 3×3"].median
-_ = ledger.add(
-    "A depthwise 3×3 saves much less time than multiply-adds",
-    ours=f"{fewer:.0f} times fewer multiply-adds, {faster:.1f} times faster",
-    holds=faster < fewer / 1.5,
-    tolerance="the two factors differ by 1.5 or more; 96 channels, 56×56",
-)
+ledger.add("depthwise", fewer=fewer, faster=faster, beyond=fewer / faster)
 
 # %% [markdown]
 # The depthwise 3×3 does few multiplications with each number, and so does a poor number of them in a second. A larger depthwise kernel does *more* with each number
@@ -714,12 +688,8 @@ by_params, by_macs = (
 )
 print("on the front by multiply-adds only:", sorted(by_macs - by_params))
 print("on the front by parameters only:", sorted(by_params - by_macs))
-_ = ledger.add(
-    "Which networks are on the front depends on the cost that is on the axis",
-    ours=f"{len(by_params)} by parameters, {len(by_macs)} by multiply-adds",
-    holds=by_params != by_macs,
-    note="quoted accuracies, ImageNet-1k alone; counted costs",
-)
+sizes = len(by_params), len(by_macs)
+ledger.add("front", sizes=sizes, holds=by_params != by_macs)
 
 # %% [markdown]
 # Look at EfficientNet-B4 and ConvNeXt-T: almost the same multiply-adds, and B4 is the better by most of a point. On a CPU thread ConvNeXt-T

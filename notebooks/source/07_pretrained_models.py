@@ -194,13 +194,8 @@ with torch.no_grad():
     mended.reset_classifier(0)
     print("features:   ", tuple(mended(torch.randn(1, 3, 224, 224)).shape))
 
-# %%
-_ = ledger.add(
-    "Replacing model.head of timm's ConvNeXt breaks its forward; reset_classifier does not",
-    ours="RuntimeError at the first picture; logits (1, 10)",
-    holds=failed and logits.shape == (1, 10),
-    note="the head also pools, normalises and flattens",
-)
+# %% tags=["hide-input"]
+ledger.add("head", holds=failed and logits.shape == (1, 10))
 
 # %% [markdown]
 # ## Pixels
@@ -499,12 +494,7 @@ with torch.no_grad():
         warmup=1,
         repeats=3,
     )
-_ = ledger.add(
-    "Reading cached features, hashes of weights and pictures included, is faster than computing them",
-    ours=f"{race.ratio:.0f} times as fast for 100 pictures of {SIZE} pixels",
-    holds=race.ratio > 1,
-    note="the cost of reading grows with the weights, that of computing with the network's work",
-)
+ledger.add("cache", times=race.ratio, side=SIZE, holds=race.ratio > 1)
 
 # %% [markdown]
 # The classifier standardises each feature first and chooses its regularisation on validation scenes. Both matter: features of different scales are regularised
@@ -559,18 +549,10 @@ print("the same rates as timm:", same)
 careless = torch.optim.AdamW(theirs, lr=1e-3)
 print("rates in torch's AdamW:", {group["lr"] for group in careless.param_groups})
 
-# %%
-_ = ledger.add(
-    "Our layer-wise decay gives every parameter timm's rate",
-    ours=f"{len(by_id)} parameters, {top + 1} layers",
-    holds=same,
-    tolerance="1e-9",
-)
-_ = ledger.add(
-    "timm's layer decay has no effect in torch's AdamW unless lr_scale is multiplied in",
-    ours="one rate in all groups",
-    holds={group["lr"] for group in careless.param_groups} == {1e-3},
-)
+# %% tags=["hide-input"]
+ledger.add("rates", parameters=len(by_id), layers=top + 1, holds=same)
+rates_in_use = {group["lr"] for group in careless.param_groups}
+ledger.add("lr_scale", holds=rates_in_use == {1e-3})
 
 # %% [markdown]
 # ### Frozen, but moving
@@ -589,13 +571,8 @@ with torch.no_grad():
     moved = (frozen(some) - first).abs().max() > 0.1
 print("the frozen network gives other answers:", bool(moved))
 
-# %%
-_ = ledger.add(
-    "A network whose parameters are all frozen changes its answers in training mode",
-    ours="logits move by more than 0.1 after five batches",
-    holds=bool(moved),
-    note="running statistics of BatchNorm",
-)
+# %% tags=["hide-input"]
+ledger.add("frozen", holds=moved)
 
 # %% [markdown]
 # BatchNorm's running statistics are no parameters; they follow every batch in training mode. A frozen layer must be in `eval()` mode as well.
@@ -647,17 +624,13 @@ for history in (range(8), [7], [12, 7]):
         transfer.trainable(net, epoch, opens=(0, 5, 10))
     print(f"epochs {list(history)}: {learning(net)} of {total} tensors learn")
 
-# %%
+# %% tags=["hide-input"]
 counts = set()
 for history in (range(8), [7], [12, 7]):
     for epoch in history:
         transfer.trainable(net, epoch, opens=(0, 5, 10))
     counts.add(learning(net))
-_ = ledger.add(
-    "Unfreezing as a function of the epoch gives the same network after any history",
-    ours=f"{len(counts)} answer for three histories",
-    holds=len(counts) == 1,
-)
+ledger.add("unfreezing", answers=len(counts), holds=len(counts) == 1)
 
 # %% [markdown]
 # ## What is it worth?
@@ -808,7 +781,7 @@ for a, b in (
 # * **From scratch** both networks are far behind at every number of labels.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 def compared(a: str, b: str) -> dict[int, tuple[float, float]]:
     """Difference of two methods and twice its standard error, for each number of labels."""
     return {k: claims.contrast(runs(a, k), runs(b, k)) for k in PER_CLASS}
@@ -818,40 +791,19 @@ def told(differences: dict[int, tuple[float, float]]) -> str:
     return ", ".join(f"{d:+.1f} ± {e:.1f} with {k}" for k, (d, e) in differences.items())
 
 
-SEEDED = {"seeds": "0-2", "tolerance": "twice the standard error over seeds"}
-for scratch, title in (("scratch", "the same network"), ("small", "a small ConvNet")):
+for row, scratch in (("probe_scratch", "scratch"), ("probe_small", "small")):
     ahead = compared("probe", scratch)
-    ledger.add(
-        f"With 1 to 64 labels of a class, a linear probe on ImageNet features beats {title} trained from scratch",
-        ours=f"points: {told(ahead)}",
-        holds=all(d > e for d, e in ahead.values()),
-        note="48 steps, the small one 192",
-        minutes=record["minutes"],
-        **SEEDED,
-    )
+    better = all(d > e for d, e in ahead.values())
+    ledger.add(row, points=told(ahead), minutes=record["minutes"], holds=better)
 few = {m: compared(m, "probe") for m in ("fine_tune", "layer_decay", "unfreeze")}
-ledger.add(
-    "With 1 or 4 labels of a class, no kind of fine-tuning is measurably better than the probe",
-    ours="points, at most: "
-    + ", ".join(f"{max(v[k][0] for v in few.values()):+.1f} with {k}" for k in (1, 4)),
-    holds=all(v[k][0] <= v[k][1] for v in few.values() for k in (1, 4)),
-    **SEEDED,
-)
-ledger.add(
-    "With 16 labels of a class, fine-tuning with layer decay beats the probe",
-    ours=f"points: {told({16: few['layer_decay'][16]})}",
-    holds=few["layer_decay"][16][0] > few["layer_decay"][16][1],
-    note="the rate was chosen at this number of labels",
-    **SEEDED,
-)
+most = ", ".join(f"{max(v[k][0] for v in few.values()):+.1f} with {k}" for k in (1, 4))
+no_better = all(v[k][0] <= v[k][1] for v in few.values() for k in (1, 4))
+ledger.add("few_labels", points=most, holds=no_better)
+gain, noise = few["layer_decay"][16]
+ledger.add("sixteen_labels", points=told({16: (gain, noise)}), holds=gain > noise)
 opened = compared("unfreeze", "fine_tune")
-_ = ledger.add(
-    "Gradual unfreezing is nowhere measurably better than training all layers at once, and worse with 64 labels",
-    ours=f"points: {told(opened)}",
-    holds=all(d <= e for d, e in opened.values()) and opened[64][0] < -opened[64][1],
-    note="48 steps of one task; says nothing of longer training or of text",
-    **SEEDED,
-)
+no_gain = all(d <= e for d, e in opened.values()) and opened[64][0] < -opened[64][1]
+ledger.add("gradual", points=told(opened), holds=no_gain)
 
 # %% [markdown]
 # ```{admonition} What this does and does not say
