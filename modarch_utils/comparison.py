@@ -11,9 +11,10 @@ from functools import cache
 
 import numpy as np
 import torch
+from IPython.display import HTML
 from torch import nn
 
-from modarch_utils import claims, measure
+from modarch_utils import claims, measure, tables
 
 _GIANT = {
     "hidden_size": 1536,
@@ -177,20 +178,13 @@ def table(
 ) -> str:
     """Return an HTML table. In a cell ``(wrong, right)`` the one is struck out."""
 
-    def cell(content: str | tuple[str, str]) -> str:
+    def cell(content: str | tuple[str, str]) -> str | HTML:
         if isinstance(content, str):
-            return html.escape(content)
+            return content
         wrong, right = map(html.escape, content)
-        return f'<del style="color:#D55E00">{wrong}</del> <strong {whole}>{right}</strong>'
+        return HTML(f'<del>{wrong}</del> <strong style="white-space:nowrap">{right}</strong>')
 
-    caption = f"<caption><strong>{html.escape(title)}</strong></caption>" if title else ""
-    left = 'style="text-align:left"'  # notebooks put cells to the right
-    whole = 'style="white-space:nowrap"'
-    titles = "".join(f"<th {left}>{html.escape(h)}</th>" for h in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td {left}>{cell(content)}</td>' for content in row)}</tr>" for row in rows
-    )
-    return f"<table>{caption}<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+    return tables.table(head, (map(cell, row) for row in rows), caption=title)
 
 
 def pareto(cost: Sequence[float], value: Sequence[float]) -> list[int]:

@@ -24,8 +24,10 @@ PALETTE = {
     "sky": "#56B4E9",
     "grey": "#6B7280",
     "ink": "#1F2937",
+    "line": "#9CA3AF",
+    "pale": "#CBD5E1",
 }
-"""Okabe and Ito's colours, which people with any colour vision can tell apart."""
+"""Okabe and Ito's colours, which people with any colour vision can tell apart, and greys."""
 INCH_PX = 96
 COLUMN_PX = 736
 """Width of the site's text, CSS pixels."""

@@ -126,6 +126,7 @@ def test_table_strikes_out_and_escapes():
     page = comparison.table(("a", "b"), [("<x>", ("1 < 2", "3"))], "T & t")
     assert ">&lt;x&gt;</td>" in page and "<caption><strong>T &amp; t" in page
     assert ">1 &lt; 2</del> <strong" in page and ">3</strong></td>" in page
+    assert "color" not in page  # the page's own, light or dark
     assert "caption" not in comparison.table(("a",), [("1",)])
 
 

@@ -47,7 +47,9 @@ def draw() -> Figure:
 def _leaf(axis: Axes, name: str, text: list[str], top: float, height: float) -> None:
     x = COLUMNS[-1]
     axis.add_patch(
-        plt.Rectangle((x, top), LEAF_WIDTH, height, fc="#EEF6FB", ec=PALETTE["blue"], lw=1)
+        plt.Rectangle(
+            (x, top), LEAF_WIDTH, height, fc=(PALETTE["blue"], 0.07), ec=PALETTE["blue"], lw=1
+        )
     )
     axis.text(x + 0.1, top + 0.06, name, fontsize=9, fontweight="bold", va="top")
     for i, line in enumerate(text, start=1):
@@ -70,7 +72,7 @@ def _question(axis: Axes, node: Question, path: tuple[str, ...], middle: dict) -
     for answer, child in node.answers.items():
         end = COLUMNS[-1] if isinstance(child, Leaf) else COLUMNS[depth + 1]
         points = [left + WIDTH, bend, bend, end], [y, y, ends[answer], ends[answer]]
-        axis.plot(*points, color="#9CA3AF", lw=1)
+        axis.plot(*points, color=PALETTE["line"], lw=1)
         axis.text(bend + 0.06, ends[answer] - 0.06, answer, fontsize=8, color=PALETTE["orange"])
     axis.add_patch(
         plt.Rectangle((left, y - HEIGHT / 2), WIDTH, HEIGHT, fc="white", ec=PALETTE["ink"], lw=1)

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from modarch_utils.plots import PALETTE
+
 
 @dataclass
 class History:
@@ -85,17 +87,23 @@ class History:
         loss = axes[0, 0]
         per_epoch = len(self.step_loss) / max(self.epochs, 1)
         steps = [(i + 1) / per_epoch for i in range(len(self.step_loss))]
-        loss.plot(steps, self.step_loss, color="C0", alpha=0.3, lw=0.8)
-        loss.plot(epochs, self.train_loss, color="C0", marker=".", label="training")
+        loss.plot(steps, self.step_loss, color=PALETTE["blue"], alpha=0.3, lw=0.8)
+        loss.plot(epochs, self.train_loss, color=PALETTE["blue"], marker=".", label="training")
         if self.val_loss:
-            loss.plot(epochs, self.val_loss, color="C1", marker=".", label="validation")
+            loss.plot(
+                epochs, self.val_loss, color=PALETTE["orange"], marker=".", label="validation"
+            )
         loss.set(xlabel="epoch", ylabel="loss")
         loss.legend()
         if self.val_accuracy:
             accuracy = axes[0, 1]
-            accuracy.plot(epochs, self.val_accuracy, color="C1", marker=".", label="weights")
+            accuracy.plot(
+                epochs, self.val_accuracy, color=PALETTE["orange"], marker=".", label="weights"
+            )
             if self.ema_accuracy:
-                accuracy.plot(epochs, self.ema_accuracy, color="C2", marker=".", label="EMA")
+                accuracy.plot(
+                    epochs, self.ema_accuracy, color=PALETTE["green"], marker=".", label="EMA"
+                )
             accuracy.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
             accuracy.legend(loc="lower right")
         return figure
