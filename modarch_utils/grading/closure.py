@@ -38,6 +38,8 @@ def _digest(path: Path, *_state: int) -> str:
 
 def _meaning(node: object) -> Iterator[str]:
     """Yield a syntax tree in a form that no version of Python changes, as ``ast.dump`` does."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts to it
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
     if isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
         for name, value in ast.iter_fields(node):
