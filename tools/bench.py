@@ -284,7 +284,7 @@ def main(
             }
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(rows, indent=2) + "\n")
+    output.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
     print(f"Written to {output}")
 
 

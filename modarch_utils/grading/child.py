@@ -69,8 +69,10 @@ def _enter(job: dict, pipe: int, output: int) -> None:
         os.dup2(old, new)
     os.closerange(3, pipe)
     os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
-    sys.stdin = os.fdopen(0)
-    sys.stdout, sys.stderr = (os.fdopen(f, "w", buffering=1, errors="replace") for f in (1, 2))
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdout, sys.stderr = (
+        os.fdopen(f, "w", buffering=1, encoding="utf-8", errors="replace") for f in (1, 2)
+    )
     os.chdir(job["folder"])
     os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MODARCH_CACHE"), job["folder"]))
     limits_.apply(Limits(**job["limits"]))

@@ -157,7 +157,7 @@ def main() -> None:
     end_with_parent()
     adopt_orphans()
     # Imports may print; the runner reads answers alone.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
 
     def reply(message: dict) -> None:

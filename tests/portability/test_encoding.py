@@ -25,7 +25,7 @@ def _unsaid(call: ast.Call) -> bool:
     if "encoding" in named:
         return False
     if "text" in named:  # of subprocess
-        return getattr(named["text"], "value", True) is True
+        return getattr(named["text"], "value", None) is True
     method = isinstance(call.func, ast.Attribute)
     name = call.func.attr if method else getattr(call.func, "id", "")
     if name in ("read_text", "write_text"):
