@@ -11,7 +11,9 @@ def describe(app: Sphinx, page: str, template: str, context: dict, doctree: obje
     """Describe the page to search engines, with its first sentences."""
     if doctree is None:
         return
-    paragraphs = (p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section))
+    paragraphs = (
+        p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)
+    )
     text = shorten(next(paragraphs).astext(), 160, placeholder=" …")
     context["metatags"] += f'<meta name="description" content="{escape(text)}">\n'
 

@@ -1,11 +1,16 @@
 """The site, built once per session as ``make book`` builds it."""
 
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from tests.chromium import browser  # noqa: F401
 from tools import book
 
 
@@ -31,3 +36,17 @@ def pages(site, chapters) -> dict[str, BeautifulSoup]:
         f"{name}.html": BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
         for name in chapters
     }
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(site) -> Iterator[str]:
+    """The site's address, served on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()

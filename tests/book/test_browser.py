@@ -1,55 +1,8 @@
-"""The built site in a real browser: Debian's Chromium, or a Chrome that is there already."""
+"""The built site in a real browser."""
 
-import functools
 import os
-import shutil
-import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-from playwright.sync_api import Page, sync_playwright
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# The sandbox needs rights that root in a container lacks; the pages are our own. The rest keeps
-# the browser from calling home.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def address(site) -> Iterator[str]:
-    """The site's address, served on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        missing = "no Chromium found: `make browser` installs it (Debian, Ubuntu)"
-        if os.environ.get("MODARCH_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"MODARCH_REQUIRE_BROWSER=1, but {missing}")
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+from playwright.sync_api import Page
 
 
 def watch(page: Page, address: str) -> list[str]:

@@ -1,0 +1,1 @@
+from tests.chromium import browser  # noqa: F401
