@@ -28,7 +28,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from tqdm import tqdm
 
@@ -149,7 +149,8 @@ def execute(
     """Run every cell in place, with ``folder`` as the working directory; ``ran`` after each.
 
     Raises:
-        NotebookError: a cell raised; the notebook then holds the outputs up to that cell.
+        NotebookError: a cell raised, took too long, or cost the kernel its life; the notebook then
+            holds the outputs up to that cell.
     """
     root = folder.parent
     client = NotebookClient(
@@ -168,7 +169,7 @@ def execute(
             try:
                 client.execute_cell(cell, index)
                 ran()
-            except CellExecutionError as error:
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 kept = keep_failed(notebook, name, root)
                 raise NotebookError(
                     f"{name}, cell {index}:\n{cell.source}\n\n{error}\n"
