@@ -31,12 +31,14 @@ RECIPES := convnext_ladder fcmae small_net_recipe sequence_tasks inductive_bias 
 	mini_sd mini_lcm_lora mini_lcm guidance_rate few_steps mini_pencil mini_convnext \
 	mini_efficientnetv2
 
+# Two or more at once, each with one torch thread: threads that share a core wait for each other.
+# A file is never split, so what its tests share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n logical --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-NBVAL := $(BIN)/python -m pytest -q \
-         -p tools.nbval_plugin --nbval --nbval-sanitize-with tools/nbval_sanitize.cfg \
+NBVAL := -p tools.nbval_plugin --nbval --nbval-sanitize-with tools/nbval_sanitize.cfg \
          --nbval-cell-timeout 600 $(NOTEBOOKS)
 
-.PHONY: help setup course lab test nbval test-gpu notebooks book bench lint actionlint weights \
+.PHONY: help setup course lab test test-quick nbval test-gpu notebooks book bench lint actionlint weights \
         browser lock
 
 help: ## list the targets
@@ -55,32 +57,35 @@ $(READY): requirements.lock pyproject.toml
 	@echo "The environment is ready. Next: 'make course', or 'make lab' to work in the notebooks."
 
 course: setup ## set up, run every chapter on this machine, build the site from what it measured
-	@echo "[1/2] Running every chapter here: usually 2 to 4 minutes each on two CPU cores."
-	$(BIN)/python -m tools.notebooks run --out _build/course
-	@echo "[2/2] Building the site from what this machine measured: usually under a minute."
-	$(BIN)/python -m tools.book --notebooks _build/course
-	@echo "Done. Open _build/html/index.html to read, or 'make lab' to work in the notebooks."
+	@echo "[1/2] Running every chapter here: usually 2 to 4 minutes each."
+	@$(BIN)/python -m tools.notebooks run --out _build/course
+	@echo "[2/2] Building the site from what this machine measured: usually a minute."
+	@$(BIN)/python -m tools.book --notebooks _build/course
 
 lab: setup ## open JupyterLab on the first notebook (LAB_ARGS="--no-browser" and the like)
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 test: setup ## run every test: units and parity, every notebook again, the built site
 	@echo "[1/3] Units, parity with the libraries, freshness of what is derived."
-	$(BIN)/python -m pytest tests --ignore tests/book -q -rs
+	@$(PYTEST) tests --ignore tests/book --ignore tests/lab
 	@echo "[2/3] Every notebook again, each printed output compared."
-	$(MAKE) nbval
-	@echo "[3/3] The site: built, then opened in a browser."
-	$(BIN)/python -m pytest tests/book -q -rs
+	@$(MAKE) --no-print-directory nbval
+	@echo "[3/3] The site and JupyterLab, in a browser."
+	@$(BIN)/python -m pytest -q -rs tests/book tests/lab
+
+test-quick: setup ## what to run before a commit, under 2 minutes: style, and all but the slow tests
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(PYTEST) tests --ignore tests/book --ignore tests/lab -m "not slow"
 
 nbval: setup # run every committed notebook again and compare what it prints
 	@test -n "$(NOTEBOOKS)" || { echo "There is no notebook yet: run 'make notebooks'."; exit 1; }
-	$(NBVAL)
+	@$(PYTEST) $(NBVAL)
 
-test-gpu: setup # on a GPU machine: every notebook in both profiles
+test-gpu: setup # on a GPU machine: every notebook in both profiles, one at a time
 	@echo "[1/2] The laptop profile on the GPU."
-	$(MAKE) nbval
+	$(BIN)/python -m pytest -q $(NBVAL)
 	@echo "[2/2] The gpu profile; outputs tagged 'profile-dependent' are run, not compared."
-	MODARCH_PROFILE=gpu $(NBVAL)
+	MODARCH_PROFILE=gpu $(BIN)/python -m pytest -q $(NBVAL)
 
 notebooks: setup ## build and run the notebooks and exercises whose source changed
 	$(BIN)/python -m tools.notebooks build

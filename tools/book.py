@@ -7,6 +7,7 @@ text, which is MyST, with the notebooks' outputs, and the exercises as students 
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tools import exercises, notebooks
 ROOT = Path(__file__).resolve().parents[1]
 # All that a build reads beside the notebooks.
 PARTS = ("_config.yml", "_toc.yml", "references.bib", "_static", "book")
+LOG = ROOT / "_build" / "site.log"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 AGAIN = "run the chapters first, as `make notebooks` and `make course` do."
 
 
@@ -63,7 +66,7 @@ def sphinx(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command += ["--path-output", out.parent, "-W", "-n", "--keep-going"]
     return subprocess.run(
         list(map(str, command)),
-        text=True,
+        encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},  # for tools.book_extension
@@ -76,6 +79,13 @@ def build(chapters: Path = ROOT / "notebooks") -> subprocess.CompletedProcess[st
     return sphinx(ROOT / "_build" / "site_source", ROOT / "_build")
 
 
+def reasons(log: str) -> list[str]:
+    """Return the lines of a build's log that say why it failed; the last lines where none does."""
+    lines = [COLOUR.sub("", line).rstrip() for line in log.splitlines()]
+    said = [line for line in lines if re.search(r"WARNING|ERROR|Error:|[Ee]xception", line)]
+    return list(dict.fromkeys(said)) or lines[-20:]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools.book", description=__doc__.splitlines()[0])
     parser.add_argument("--notebooks", type=Path, default=ROOT, help="take the chapters from here")
@@ -85,9 +95,10 @@ def main() -> int:
     except notebooks.NotebookError as error:
         print(f"{error}\nThe site was not built.", file=sys.stderr)
         return 1
+    LOG.write_text(result.stdout, "utf-8")
     if result.returncode:
-        print(result.stdout)
-        print("The site was not built: the first WARNING or ERROR above says why.")
+        print("\n".join(reasons(result.stdout)), file=sys.stderr)
+        print(f"The site was not built, for these reasons; all is in {LOG}.", file=sys.stderr)
         return 1
     print(f"The site is built: open {ROOT / '_build/html/index.html'}")
     return 0
