@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PROMISED = ["help", "setup", "course", "lab", "test"]
+PROMISED = ["help", "setup", "course", "lab", "test", "test-quick"]
 PROMISED += ["notebooks", "book", "bench", "lint", "weights"]
 
 
@@ -32,9 +32,9 @@ def test_help_explains(help_text, target):
 def test_test_runs_every_step_in_order():
     plan = make("--dry-run", "--assume-old=.venv/.ready", "test").stdout
     steps = [
-        "pytest tests --ignore tests/book",
+        "tests --ignore tests/book",
         "--nbval --nbval-sanitize-with tools/nbval_sanitize.cfg",
-        "pytest tests/book",
+        "tests/book tests/lab",
     ]
     places = [plan.find(step) for step in steps]
     assert -1 not in places and places == sorted(places), plan
