@@ -58,3 +58,18 @@ def test_the_timetable_names_headings_and_points_that_exist():
         )
         for source in ROOT.glob("solutions/source/ex*.py")
     }
+
+
+def test_the_guide_names_what_is_there():
+    """Files, make's targets and modules; a name with N or NAME is a pattern."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = r"modarch_utils|tests|tools|notebooks|solutions|book|\.github"
+    files = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", guide))
+    gone = [f for f in files if not (re.search(r"N(AME)?\b|NN?_|exN", f) or (ROOT / f).exists())]
+    targets = set(re.findall(r"`make ([\w-]+)", guide))
+    known = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    modules = set(re.findall(r"python -m\s+(tools\.\w+)", guide))
+    assert len(files) > 10 and len(targets) > 3 and len(modules) > 2
+    assert not gone
+    assert targets <= set(known)
+    assert all((ROOT / f"{module.replace('.', '/')}.py").exists() for module in modules)
