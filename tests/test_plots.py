@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from itertools import pairwise
 
 import IPython.display
@@ -13,6 +14,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from modarch_utils import plots
+from modarch_utils.data import scenes
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +39,10 @@ def displayed(monkeypatch):
 def picture(page):
     """The picture in an output's HTML, and the attributes of its tag."""
     tag = BeautifulSoup(page, "html.parser").img
-    kind, data = tag["src"].split(",")
-    assert kind == "data:image/webp;base64"
-    return Image.open(io.BytesIO(base64.b64decode(data, validate=True))), tag.attrs
+    kind, data = re.fullmatch("data:image/(webp|avif);base64,(.*)", tag["src"]).groups()
+    shown = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+    assert shown.format == kind.upper()
+    return shown, tag.attrs
 
 
 def test_show_sends_an_image_with_its_alternative_text(displayed):
@@ -56,19 +59,43 @@ def test_show_sends_an_image_with_its_alternative_text(displayed):
     assert not plt.fignum_exists(figure.number)  # Jupyter would show it a second time
 
 
-def test_every_colour_of_the_figure_is_kept_in_fewer_bytes(displayed):
+def kept(figure, displayed):
+    """How a figure is drawn, and how a notebook shows it: two arrays, and the two files' bytes."""
+    for _ in range(2):  # the first time, the layout is still moving
+        figure.savefig(file := io.BytesIO(), format="png")
+    plots.show(figure, alt="Colours.", caption="Colours.")
+    page = displayed[0][0]["text/html"]
+    shown, _ = picture(page)
+    arrays = (np.asarray(image.convert("RGB")).astype(int) for image in (Image.open(file), shown))
+    return *arrays, len(file.getvalue()), len(page), shown.format
+
+
+def test_a_colour_bar_keeps_every_colour(displayed):
     figure, axis = plt.subplots()
-    ramp = np.linspace(0, 1, 400)
-    image = axis.imshow(np.sin(9 * ramp)[:, None] * np.cos(7 * ramp), cmap="viridis")
-    figure.colorbar(image)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    plots.show(figure, alt="Waves.", caption="Waves.")
-    drawn = np.asarray(Image.open(file).convert("RGB"))
+    figure.colorbar(axis.imshow(np.random.default_rng(0).random((16, 16)), cmap="viridis"))
+    drawn, shown, before, after, _ = kept(figure, displayed)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256
-    shown, _ = picture(displayed[0][0]["text/html"])
-    np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), drawn)
-    assert len(displayed[0][0]["text/html"]) < 0.9 * len(file.getvalue())
+    np.testing.assert_array_equal(shown, drawn)
+    assert after < 0.9 * before
+
+
+def test_many_pictures_look_the_same_in_fewer_bytes(displayed):
+    plots.use_style(72)
+    images = scenes.render(24, 64, seed=3).images
+    rows = dict(zip("abc", images.split(8), strict=True))
+    drawn, shown, before, after, kind = kept(plots.strip(rows, "12345678"), displayed)
+    assert kind == "AVIF" and after < before / 2
+    error = shown - drawn
+    assert 10 * np.log10(255**2 / (error**2).mean()) > 42  # decibels; 256 colours: about 33
+    assert abs(error.mean((0, 1))).max() < 1  # of 255: no hue is shifted
+
+
+def test_without_a_coder_for_pictures_they_are_exact(displayed, monkeypatch):
+    monkeypatch.setattr(plots.features, "check", lambda name: False)
+    figure = plots.strip({"noise": torch.rand(4, 3, 64, 64)}, "abcd")
+    drawn, shown, *_, kind = kept(figure, displayed)
+    assert kind == "WEBP"
+    np.testing.assert_array_equal(shown, drawn)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +103,7 @@ def test_every_colour_of_the_figure_is_kept_in_fewer_bytes(displayed):
     [(4, 9, 12.0), (736 / 96, 6.75, 9.0), (2 * 736 / 96, 9, 6.0)],  # the last one is halved
 )
 def test_the_smallest_text_is_measured_on_the_sites_column(displayed, inches, points, px):
+    plots.use_style()
     figure = plt.figure(figsize=(inches, 2))
     figure.text(0.5, 0.5, "small", fontsize=points)
     figure.text(0.5, 0.8, "large", fontsize=20)
@@ -103,6 +131,14 @@ def test_an_animation_shows_its_frames_in_order_and_stops(displayed):
         assert (shown == colour).all()
     assert lengths == [200, 200, 600]
     assert film.info["loop"] == 5  # 4 rounds of 1 s, and one of 0.4 s to its last frame
+
+
+def test_a_page_does_not_enlarge_pixels(displayed):
+    for dpi, width in ((72, "360"), (144, "480")):
+        plots.use_style(dpi)
+        plots.show(plt.figure(figsize=(5, 2)), alt="Empty.", caption="Empty.")
+        shown, tag = picture(displayed[-2][0]["text/html"])
+        assert tag["width"] == width and shown.width == 5 * dpi
 
 
 def test_a_long_animation_plays_once(displayed):
