@@ -37,7 +37,6 @@ from modarch_utils.training import costs, inductive_bias, scaling, sequences
 from modarch_utils.training.loop import TrainConfig, evaluate, fit
 
 plots.use_style()
-plt.rcParams["savefig.dpi"] = 85  # many figures: a page should stay below 1 MB
 here = profile.current()
 ledger = claims.Ledger("01_timeline")
 

@@ -44,7 +44,7 @@ from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.self_distillation import plain_attention
 
-plots.use_style(dpi=90)
+plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 here = profile.current()

@@ -30,7 +30,7 @@ from modarch_utils import circulating_table, claims, comparison, measure, plots,
 from modarch_utils.circulating_table import CIRCULATING
 from modarch_utils.comparison import EQUAL, MORE, NETWORKS
 
-plots.use_style(dpi=90)
+plots.use_style()
 here = profile.current()
 ledger = claims.Ledger("06_comparison")
 INK = plots.PALETTE["ink"]

@@ -52,7 +52,7 @@ from modarch_utils.training.loop import evaluate
 from modarch_utils.training.probes import linear_probe
 from modarch_utils.training.randomness import seeded
 
-plots.use_style(dpi=90)
+plots.use_style()
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 here = profile.current()

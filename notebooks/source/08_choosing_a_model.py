@@ -29,7 +29,7 @@ from modarch_utils.data import scenes
 from modarch_utils.training import transfer
 from modarch_utils.training.probes import linear_probe
 
-plots.use_style(dpi=90)
+plots.use_style()
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 here = profile.current()

@@ -25,7 +25,7 @@ from modarch_utils import plots, profile, zoo
 from modarch_utils.checks import ex3, ex3_stretch
 from modarch_utils.data import scenes
 
-plots.use_style(dpi=90)
+plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 here = profile.current()

@@ -36,7 +36,7 @@ from modarch_utils.data import pairs
 from modarch_utils.models import reader
 from modarch_utils.training import reading
 
-plots.use_style(dpi=90)
+plots.use_style(dpi=110)
 for library in (logging, transformers.logging):
     library.set_verbosity_error()
     library.disable_progress_bar()

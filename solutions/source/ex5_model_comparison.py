@@ -36,7 +36,7 @@ from modarch_utils import plots, profile, zoo
 from modarch_utils.checks import ex5, ex5_stretch
 from modarch_utils.data import datasets, scenes
 
-plots.use_style(dpi=90)
+plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 here = profile.current()
