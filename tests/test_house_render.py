@@ -227,3 +227,10 @@ def test_links_to_services_stand_at_the_head_only_with_an_address(monkeypatch):
         f"[Kaggle](https://kaggle.com/kernels/welcome?src={URL}/blob/main/notebooks/02_a.ipynb) · "
         "[Binder](https://mybinder.org/v2/gh/ann/course/main?labpath=notebooks%2F02_a.ipynb)"
     )
+
+
+def test_a_summary_keeps_its_triangle_where_a_page_takes_it_away():
+    box = "<details><summary>Hint</summary>\nLook.\n</details>"
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell(box)])
+    (shown, _) = render.for_editors(notebook, "notebooks/x.ipynb").cells
+    assert '<summary style="display:list-item">Hint</summary>' in shown.source

@@ -55,7 +55,10 @@ def for_editors(notebook: NotebookNode, path: str) -> NotebookNode:
     for index, cell in enumerate(rendered.cells):
         if cell.cell_type == "markdown":
             try:
-                cell.source = markdown(cell.source)
+                # The style sheet of nbgrader's feedback takes a summary's triangle away.
+                cell.source = markdown(cell.source).replace(
+                    "<summary>", '<summary style="display:list-item">'
+                )
             except RenderError as error:
                 raise RenderError(f"cell {index}: {error}") from None
         elif FOLDED & set(cell.metadata.get("tags", [])):
