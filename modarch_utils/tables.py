@@ -8,7 +8,8 @@ import html
 from collections.abc import Iterable, Sequence
 
 CELL = (
-    "text-align:left;vertical-align:top;padding:.3em .8em;white-space:normal;overflow-wrap:anywhere"
+    "text-align:left;vertical-align:top;padding:.3em .5em;white-space:normal;"
+    "overflow-wrap:break-word;border-bottom:1px solid rgba(128,128,128,.4)"
 )
 
 

@@ -294,7 +294,7 @@ class Ledger:
             "text/html": tables.table(
                 ("Claim", "Paper", "Ours", "Verdict"),
                 [_cells(row) for row in self.added.values()],
-                widths=("36%", "18%", "31%", "15%"),
+                widths=("36%", "17%", "31%", "16%"),
                 name="claims",
             ),
             MIME: self.rows(),
