@@ -39,7 +39,7 @@ NBVAL := -p tools.nbval_plugin --nbval --nbval-sanitize-with tools/nbval_sanitiz
          --nbval-cell-timeout 600 $(NOTEBOOKS)
 
 .PHONY: help setup course lab test test-quick nbval test-gpu notebooks book bench lint actionlint weights \
-        browser lock
+        wheel-test links browser lock
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
@@ -109,12 +109,26 @@ weights: setup ## retrain every shipped checkpoint and record (hours; resumes af
 	@for recipe in $(RECIPES); do \
 	  echo "Recipe $$recipe"; $(BIN)/python -m modarch_utils.recipes.$$recipe || exit 1; done
 
+wheel-test: setup # the wheel in an environment of its own, read-only, from a foreign folder
+	rm -rf _build/wheel && mkdir -p _build/wheel/empty
+	$(PIP) --quiet uv && $(BIN)/uv build --quiet --out-dir _build/wheel
+	$(PYTHON) -m venv _build/wheel/venv
+	_build/wheel/venv/bin/python -m pip install -c requirements.lock \
+	  "$$(echo $(CURDIR)/_build/wheel/*.whl)[diffusion]"
+	chmod -R a-w _build/wheel/venv/lib/python*/site-packages/modarch_utils
+	cd _build/wheel/empty && ../venv/bin/python -P $(CURDIR)/tools/smoke.py
+
+links: book # every link to the outside: needs the network
+	PYTHONPATH=$(CURDIR) $(BIN)/jupyter-book build _build/site_source --builder linkcheck \
+	  --path-output _build/links
+
 browser: # install Chromium for the site's browser test, where no Chromium or Chrome is found (Debian)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
 	  $$SUDO apt-get update && $$SUDO apt-get install -y --no-install-recommends chromium; }
 
 lock: setup # bring requirements.lock in line with pyproject.toml (LOCK_ARGS=--upgrade: newest releases)
+	@$(PIP) --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
 	  --custom-compile-command "make lock  (Python 3.11 and newer; Linux, macOS, Windows)" \
 	  $(LOCK_ARGS) pyproject.toml --output-file requirements.lock

