@@ -79,3 +79,10 @@ def test_nothing_is_cut_off_or_scrolls_sideways(seen, layout):
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_axe_finds_no_barrier(seen, look):
     assert {name: on_page[look] for name, on_page in seen.items() if on_page[look]} == {}
+
+
+def test_every_page_describes_itself(pages):
+    described = [page.select_one('meta[name="description"]')["content"] for page in pages.values()]
+    assert all(described) and len(set(described)) == len(pages)
+    icons = {page.select_one('link[rel="icon"]')["href"] for page in pages.values()}
+    assert {icon.rpartition("/")[2] for icon in icons} == {"favicon.svg"}
