@@ -40,8 +40,8 @@ def stage(folder: Path, chapters: Path = ROOT / "notebooks") -> None:
             chapter = notebooks.keep_outputs(notebooks.convert(source), run)
         except FileNotFoundError:
             raise notebooks.NotebookError(f"{path} is not there: {AGAIN}") from None
-        except notebooks.NotebookError:
-            chapter = run  # H1TEMP
+        except notebooks.NotebookError as error:
+            raise notebooks.NotebookError(f"{path}: {error}. {AGAIN}") from None
         notebooks.write(chapter, folder / "notebooks" / path.name)
     for source in exercises.sources():
         exercise = folder / "notebooks" / "exercises" / f"{source.stem}.ipynb"
@@ -54,8 +54,7 @@ def settle(folder: Path) -> None:
     for part in PARTS:
         source, copy = ROOT / part, folder / part
         if source.is_dir():
-            ignored = shutil.ignore_patterns("ledger.md")
-            shutil.copytree(source, copy, dirs_exist_ok=True, ignore=ignored)
+            shutil.copytree(source, copy, dirs_exist_ok=True)
         else:
             shutil.copy(source, copy)
 
