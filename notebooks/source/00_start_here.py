@@ -252,10 +252,18 @@ guesses = {name: guess(photos.load(name)) for name in ("chelsea", "coffee")}
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(2, 2, figsize=(6.4, 4.2), width_ratios=(1, 1.7))
-for (left, right), (name, (labels, probabilities)) in zip(axes, guesses.items(), strict=True):
-    left.imshow(plots.to_image(prepare(photos.load(name)) * 0.5 + 0.5))  # back to [0, 1]
+for (left, right), (name, (labels, probabilities)) in zip(
+    axes, guesses.items(), strict=True
+):
+    left.imshow(
+        plots.to_image(prepare(photos.load(name)) * 0.5 + 0.5)
+    )  # back to [0, 1]
     left.axis("off")
-    right.barh(labels, probabilities, color=[plots.PALETTE["orange"]] + 4 * [plots.PALETTE["sky"]])
+    right.barh(
+        labels,
+        probabilities,
+        color=[plots.PALETTE["orange"]] + 4 * [plots.PALETTE["sky"]],
+    )
     for place, p in enumerate(probabilities):
         right.text(p + 0.015, place, f"{p:.2f}", va="center", fontsize=9)
     right.invert_yaxis()
@@ -266,7 +274,8 @@ for (left, right), (name, (labels, probabilities)) in zip(axes, guesses.items(),
     right.set_title(name)
 axes[1, 1].set_xlabel("probability")
 summary = "; ".join(
-    f"{name}: " + ", ".join(f"{label} {p:.2f}" for label, p in zip(*answer, strict=True))
+    f"{name}: "
+    + ", ".join(f"{label} {p:.2f}" for label, p in zip(*answer, strict=True))
     for name, answer in guesses.items()
 )
 plots.show(
@@ -356,16 +365,29 @@ CHAPTERS = {
     "07": "Pretrained\nmodels",
     "08": "Choosing\na model",
 }
-EXERCISES = {"02": "ex1", "03": "ex2", "04": "ex3", "05": "ex4", "06": "ex5"}
+EXERCISES = {"02": "ex1", "03": "ex2", "04": "ex3", "05": "ex4", "07": "ex5"}
 
 # %% tags=["hide-input"]
 blue, grey = plots.PALETTE["blue"], plots.PALETTE["grey"]
 figure, axis = plt.subplots(figsize=(8.6, 2.5))
-axis.plot([0, 8], [0, 0], color="#D1D5DB", lw=5, zorder=1, solid_capstyle="round")
+axis.plot(
+    [0, 8], [0, 0], color=plots.PALETTE["pale"], lw=5, zorder=1, solid_capstyle="round"
+)
 for x, (number, title) in enumerate(CHAPTERS.items()):
     axis.scatter(x, 0, s=640, color=blue, zorder=3)
-    axis.text(x, -0.02, number, ha="center", va="center", color="white", weight="bold", zorder=4)
-    axis.text(x, 0.52, title, ha="center", va="bottom", fontsize=9, color=blue, weight="bold")
+    axis.text(
+        x,
+        -0.02,
+        number,
+        ha="center",
+        va="center",
+        color="white",
+        weight="bold",
+        zorder=4,
+    )
+    axis.text(
+        x, 0.52, title, ha="center", va="bottom", fontsize=9, color=blue, weight="bold"
+    )
     if number in EXERCISES:
         axis.plot([x, x], [0, -0.85], color=grey, lw=1, ls=":", zorder=1)
         axis.text(
@@ -377,8 +399,8 @@ axis.axis("off")
 plots.show(
     figure,
     alt="A line with nine stations, chapters 00 to 08: start here, timeline, ConvNeXt, EfficientNetV2, DINOv2, "
-    "latent consistency, comparison, pretrained models, choosing a model. Exercises 1 to 5 hang under chapters 02 "
-    "to 06.",
+    "latent consistency, comparison, pretrained models, choosing a model. Exercises 1 to 4 hang under chapters 02 "
+    "to 05, exercise 5 under chapter 07.",
     caption="The chapters in reading order, with the exercise that belongs to each.",
 )
 

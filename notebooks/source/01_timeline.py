@@ -22,8 +22,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import timm
 import torch
-from torch import nn
-
 from modarch_utils import claims, measure, plots, profile, records
 from modarch_utils.data import datasets, photos, scenes
 from modarch_utils.models.hyena import fft_conv
@@ -31,10 +29,15 @@ from modarch_utils.models.layers import init_fan_in
 from modarch_utils.models.mamba import Mamba, naive_selective_scan, selective_scan
 from modarch_utils.models.resnet import resnet50, resnext50_32x4d
 from modarch_utils.models.swin import shift_mask, swin_tiny_patch4_window7_224
-from modarch_utils.models.transformer import EncoderLayer, MultiHeadAttention, sinusoidal_positions
+from modarch_utils.models.transformer import (
+    EncoderLayer,
+    MultiHeadAttention,
+    sinusoidal_positions,
+)
 from modarch_utils.models.vit import VisionTransformer, vit_base_patch16_224
 from modarch_utils.training import costs, inductive_bias, scaling, sequences
 from modarch_utils.training.loop import TrainConfig, evaluate, fit
+from torch import nn
 
 plots.use_style()
 here = profile.current()
@@ -48,7 +51,10 @@ ledger = claims.Ledger("01_timeline")
 
 # %%
 LANES = {
-    "convolution": ("blue", ("resnet", "resnext", "efficientnetv2", "convnext", "convnextv2")),
+    "convolution": (
+        "blue",
+        ("resnet", "resnext", "efficientnetv2", "convnext", "convnextv2"),
+    ),
     "attention": ("orange", ("transformer", "vit", "swin")),
     "ways to train": ("green", ("dinov2", "lcm")),
     "long sequences": ("pink", ("hyena", "mamba")),
@@ -95,9 +101,18 @@ for row, (lane, (color, keys)) in enumerate(LANES.items()):
         head_y = 0.12 + 0.135 * (1 + idea.count("\n")) if above else -0.10
         va = "bottom" if above else "top"
         axis.text(
-            x, head_y - row, head, va=va, ha="center", fontsize=8.5, weight="bold", color=color
+            x,
+            head_y - row,
+            head,
+            va=va,
+            ha="center",
+            fontsize=8.5,
+            weight="bold",
+            color=color,
         )
-        axis.text(x, (0.10 if above else -0.25) - row, idea, va=va, ha="center", fontsize=8)
+        axis.text(
+            x, (0.10 if above else -0.25) - row, idea, va=va, ha="center", fontsize=8
+        )
 axis.set(xlim=(2014.5, 2024.9), ylim=(-3.6, 0.7))
 axis.set_xticks(range(2016, 2025))
 axis.set_yticks([])
@@ -132,7 +147,9 @@ class Layer(nn.Module):
 
     def __init__(self, dim: int, shortcut: bool):
         super().__init__()
-        self.f = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim))
+        self.f = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim)
+        )
         self.shortcut = shortcut
 
     def forward(self, x):
@@ -147,8 +164,14 @@ def network(depth: int, shortcut: bool) -> nn.Module:
 
 
 train = scenes.load(1000, 32, seed=0, framing="close")
-config = TrainConfig(epochs=6, batch_size=64, lr=3e-3, augment="none", label_smoothing=0.0)
-kinds = {"8 layers": (8, False), "40 layers": (40, False), "40 layers, x + f(x)": (40, True)}
+config = TrainConfig(
+    epochs=6, batch_size=64, lr=3e-3, augment="none", label_smoothing=0.0
+)
+kinds = {
+    "8 layers": (8, False),
+    "40 layers": (40, False),
+    "40 layers, x + f(x)": (40, True),
+}
 losses = {
     name: fit(network(*kind), (train.images, train.shape), None, config).train_loss
     for name, kind in kinds.items()
@@ -156,11 +179,15 @@ losses = {
 
 # %%
 figure, axis = plt.subplots(figsize=(5.8, 3))
-for (name, values), color in zip(losses.items(), ("grey", "orange", "blue"), strict=True):
+for (name, values), color in zip(
+    losses.items(), ("grey", "orange", "blue"), strict=True
+):
     axis.plot(range(1, 7), values, marker="o", label=name, color=plots.PALETTE[color])
 axis.axhline(np.log(8), color=plots.PALETTE["ink"], lw=1, ls=":", label="guessing")
 axis.set(
-    xlabel="epoch", ylabel="loss in training", title="Deeper is worse, until the input is added"
+    xlabel="epoch",
+    ylabel="loss in training",
+    title="Deeper is worse, until the input is added",
 )
 axis.set_ylim(0, 2.3)
 axis.legend(loc="lower left")
@@ -212,7 +239,10 @@ with torch.no_grad():
     weights = (q @ k.mT / 16**0.5).softmax(dim=-1)
     by_hand = attention.proj(weights @ v)
     print("a weight for each pair of positions:", tuple(weights.shape[1:]))
-    print("the three lines equal the layer:", torch.allclose(by_hand, attention(words), atol=1e-6))
+    print(
+        "the three lines equal the layer:",
+        torch.allclose(by_hand, attention(words), atol=1e-6),
+    )
 
 # %% [markdown]
 # Does it know the order of the words? Shuffle them and look:
@@ -220,7 +250,9 @@ with torch.no_grad():
 # %%
 shuffled = torch.randperm(6)
 with torch.no_grad():
-    same = torch.allclose(attention(words)[:, shuffled], attention(words[:, shuffled]), atol=1e-6)
+    same = torch.allclose(
+        attention(words)[:, shuffled], attention(words[:, shuffled]), atol=1e-6
+    )
 print("shuffled words, shuffled answers, nothing else changes:", same)
 
 # %% [markdown]
@@ -247,7 +279,9 @@ plots.show(
 # words, and hand them to a Transformer encoder.
 
 # %%
-cat = torch.from_numpy(np.array(photos.load("chelsea").resize((224, 224)))).permute(2, 0, 1)
+cat = torch.from_numpy(np.array(photos.load("chelsea").resize((224, 224)))).permute(
+    2, 0, 1
+)
 patches = cat.unfold(1, 32, 32).unfold(2, 32, 32).permute(1, 2, 0, 3, 4).flatten(0, 1)
 figure = plots.image_grid(patches, ncols=7, size=0.5)
 plots.show(
@@ -336,7 +370,8 @@ signal, long_filter = (
 with torch.no_grad():
     fast = fft_conv(signal, long_filter)
     direct = sum(
-        long_filter[0, lag] * nn.functional.pad(signal, (lag, 0))[..., :200] for lag in range(200)
+        long_filter[0, lag] * nn.functional.pad(signal, (lag, 0))[..., :200]
+        for lag in range(200)
     )
 print("FFT equals the direct sum:", torch.allclose(fast, direct, atol=1e-4))
 circular = torch.fft.irfft(torch.fft.rfft(signal) * torch.fft.rfft(long_filter), n=200)
@@ -356,14 +391,20 @@ print(
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 config = Dinov2WithRegistersConfig(
-    hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=14
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    image_size=224,
+    patch_size=14,
 )
 torch.manual_seed(0)
 dino = Dinov2WithRegistersModel(config).eval()
 with torch.no_grad():
     tokens = dino(torch.randn(1, 3, 224, 224)).last_hidden_state
 registers = config.num_register_tokens
-print(f"{tokens.shape[1]} tokens = 1 class + {registers} registers + {(224 // 14) ** 2} patches")
+print(
+    f"{tokens.shape[1]} tokens = 1 class + {registers} registers + {(224 // 14) ** 2} patches"
+)
 
 # %% [markdown]
 # ## 2023: latent consistency draws in four steps
@@ -399,7 +440,10 @@ for t in range(length):
     h = torch.exp(step * A[0]) * h + step * u[0, 0, t] * B[0, :, t]
     y.append(C[0, :, t] @ h + D[0] * u[0, 0, t])
 scan = selective_scan(u, delta, A, B, C, D)
-print("the loop equals the package's scan:", torch.allclose(torch.stack(y), scan[0, 0], atol=1e-5))
+print(
+    "the loop equals the package's scan:",
+    torch.allclose(torch.stack(y), scan[0, 0], atol=1e-5),
+)
 
 # %% [markdown]
 # A loop over positions is easy to write and easy to get wrong: reading the big tensor `a[:, :, t]` inside the
@@ -411,13 +455,20 @@ print("the loop equals the package's scan:", torch.allclose(torch.stack(y), scan
 def scan_step(function, length: int):
     """Forward and backward of a scan, 32 channels with 16 states."""
     torch.manual_seed(0)
-    inputs = [torch.randn(1, 32, length), torch.rand(1, 32, length), -torch.rand(32, 16)]
+    inputs = [
+        torch.randn(1, 32, length),
+        torch.rand(1, 32, length),
+        -torch.rand(32, 16),
+    ]
     inputs += [torch.randn(1, 16, length), torch.randn(1, 16, length), torch.randn(32)]
     inputs = [x.requires_grad_() for x in inputs]
     return lambda: function(*inputs).sum().backward()
 
 
-for name, function in (("the naive loop", naive_selective_scan), ("ours", selective_scan)):
+for name, function in (
+    ("the naive loop", naive_selective_scan),
+    ("ours", selective_scan),
+):
     written = [measure.numbers_written(scan_step(function, n)) for n in (256, 1024)]
     print(f"{name}: {written[1] / written[0]:.1f} times as many")
 
@@ -438,7 +489,9 @@ def difference(
     weights = {rename(name): value for name, value in ours.state_dict().items()}
     # Buffers that follow from the size alone (masks, indices) are not among our weights.
     missing, extra = reference.load_state_dict(weights, strict=False)
-    assert not extra and not set(missing) & {name for name, _ in reference.named_parameters()}
+    assert not extra and not set(missing) & {
+        name for name, _ in reference.named_parameters()
+    }
     x = torch.randn(shape)
     with torch.no_grad():
         a, b = ours.eval()(x), reference.eval()(x)
@@ -464,13 +517,19 @@ layer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=0, batch_first=True)
 mixer = MambaMixer(transformers.MambaConfig(hidden_size=256, num_hidden_layers=1), 0)
 gaps = {
     "ResNet-50": difference(resnet50(), timm.create_model("resnet50"), image),
-    "ResNeXt-50": difference(resnext50_32x4d(), timm.create_model("resnext50_32x4d"), image),
-    "Transformer layer": difference(EncoderLayer(256, 8, 1024), layer, (2, 50, 256), torch_name),
+    "ResNeXt-50": difference(
+        resnext50_32x4d(), timm.create_model("resnext50_32x4d"), image
+    ),
+    "Transformer layer": difference(
+        EncoderLayer(256, 8, 1024), layer, (2, 50, 256), torch_name
+    ),
     "ViT-B/16": difference(
         vit_base_patch16_224(), timm.create_model("vit_base_patch16_224"), image
     ),
     "Swin-T": difference(
-        swin_tiny_patch4_window7_224(), timm.create_model("swin_tiny_patch4_window7_224"), image
+        swin_tiny_patch4_window7_224(),
+        timm.create_model("swin_tiny_patch4_window7_224"),
+        image,
     ),
     "Mamba": difference(Mamba(256), mixer, (2, 50, 256)),
 }
@@ -501,7 +560,8 @@ threads = torch.get_num_threads()
 torch.set_num_threads(1)  # as in the record
 live = {
     name: [
-        1e3 * measure.latency(costs.step("sequence", name, n), warmup=1, repeats=5).median
+        1e3
+        * measure.latency(costs.step("sequence", name, n), warmup=1, repeats=5).median
         for n in live_lengths
     ]
     for name in costs.SEQUENCE
@@ -527,7 +587,14 @@ def milliseconds(kind: str, layer: str) -> np.ndarray:
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4))
 for name, color in COLORS.items():
     row, color = rows["sequence", name], plots.PALETTE[color]
-    left.loglog(row["sizes"], milliseconds("sequence", name), "o-", color=color, ms=4, label=name)
+    left.loglog(
+        row["sizes"],
+        milliseconds("sequence", name),
+        "o-",
+        color=color,
+        ms=4,
+        label=name,
+    )
     left.loglog(live_lengths, live[name], "x", color=color, ms=7)
     right.loglog(row["sizes"], np.array(row["bytes"]) / 1e6, "o-", color=color, ms=4)
 left.set(xlabel="length", ylabel="milliseconds", title="Time, forward and backward")
@@ -578,7 +645,9 @@ for name in costs.IMAGE:
 axis.set_xticks(costs.SIDES, costs.SIDES)
 axis.minorticks_off()
 axis.set(
-    xlabel="side of the map, in positions", ylabel="milliseconds", title="The same layers on a map"
+    xlabel="side of the map, in positions",
+    ylabel="milliseconds",
+    title="The same layers on a map",
 )
 axis.legend()
 plots.show(
@@ -606,7 +675,9 @@ ledger.add("plain_scan", scan=library, **shared, beyond=library["ratio"])
 # %%
 for name in ("attention", "Mamba", "Hyena"):
     ratio = live[name][1] / live[name][0]
-    print(f"{name}: 4 times the length costs 2 to 16 times the time here: {2 < ratio < 16}")
+    print(
+        f"{name}: 4 times the length costs 2 to 16 times the time here: {2 < ratio < 16}"
+    )
 
 # %% [markdown]
 # ## What does each idea buy?
@@ -662,7 +733,9 @@ def draw_curves(axis, task_name: str, mixers) -> None:
         steps, values = curves[0, :, 0], curves[:, :, 1]
         color = plots.PALETTE[MIXERS[mixer]]
         axis.plot(steps, values.mean(0), color=color, label=mixer)
-        axis.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
+        axis.fill_between(
+            steps, values.min(0), values.max(0), color=color, alpha=0.2, lw=0
+        )
     axis.set(xlabel="training steps", ylabel="right answers (%)", ylim=(0, 103))
 
 
@@ -714,14 +787,24 @@ left.legend(loc="center right")
 for mixer in recall.mixers():
     ages = runs_of("recall", mixer, "by_age")
     right.plot(
-        range(1, len(ages[0]) + 1), ages.mean(0), "o-", ms=4, color=plots.PALETTE[MIXERS[mixer]]
+        range(1, len(ages[0]) + 1),
+        ages.mean(0),
+        "o-",
+        ms=4,
+        color=plots.PALETTE[MIXERS[mixer]],
     )
 right.axvline(recall.reach + 0.5, color=plots.PALETTE["blue"], lw=1, ls="--")
 right.text(
-    recall.reach + 0.8, 50, "the convolution's\nreach ends", fontsize=8, color=plots.PALETTE["blue"]
+    recall.reach + 0.8,
+    50,
+    "the convolution's\nreach ends",
+    fontsize=8,
+    color=plots.PALETTE["blue"],
 )
 right.set_xticks(range(1, 19, 3))
-right.set(xlabel="pairs since the key was shown", ylabel="right answers (%)", ylim=(0, 103))
+right.set(
+    xlabel="pairs since the key was shown", ylabel="right answers (%)", ylim=(0, 103)
+)
 right.set_title("Who can look back how far?")
 plots.show(
     figure,
@@ -748,7 +831,11 @@ for mixer in recall.mixers():
 
 # %%
 bias_record = records.load("inductive_bias")
-NETS = {"convnet": ("ConvNet", "blue"), "vit": ("ViT", "orange"), "hybrid": ("hybrid", "green")}
+NETS = {
+    "convnet": ("ConvNet", "blue"),
+    "vit": ("ViT", "orange"),
+    "hybrid": ("hybrid", "green"),
+}
 
 
 def chosen_runs(study: str, name: str, n: int, what: str = "test") -> np.ndarray:
@@ -758,7 +845,9 @@ def chosen_runs(study: str, name: str, n: int, what: str = "test") -> np.ndarray
 hunger = inductive_bias.SETTINGS
 for name, (label, _) in NETS.items():
     price = bias_record["settings"]["cost"][name]
-    print(f"{label:8} {price['params']:>8,} parameters {price['macs'] / 1e6:6.1f} M multiply-adds")
+    print(
+        f"{label:8} {price['params']:>8,} parameters {price['macs'] / 1e6:6.1f} M multiply-adds"
+    )
 
 # %% [markdown]
 # Live: the ViT and the ConvNet on the second smallest set.
@@ -790,16 +879,22 @@ for name, (label, color) in NETS.items():
         label=label,
     )
     if name in live_bias:
-        left.plot(live_n, live_bias[name], "*", ms=13, color=color, mec="white", zorder=5)
+        left.plot(
+            live_n, live_bias[name], "*", ms=13, color=color, mec="white", zorder=5
+        )
     for way, style in (("sideways", "-"), ("up_down", ":")):
         moved = chosen_runs("hunger", name, hunger.sizes[-1], way)
         right.plot(hunger.shifts, moved.mean(0), "o" + style, ms=4, color=color)
 left.set_xscale("log")
 left.set_xticks(hunger.sizes, hunger.sizes)
 left.minorticks_off()
-left.set(xlabel="training images", ylabel="test scenes (%)", title="The hunger for data")
+left.set(
+    xlabel="training images", ylabel="test scenes (%)", title="The hunger for data"
+)
 left.legend(loc="lower right")
-right.set(xlabel="moved by (pixels of 32)", ylabel="test scenes (%)", title="The object moves")
+right.set(
+    xlabel="moved by (pixels of 32)", ylabel="test scenes (%)", title="The object moves"
+)
 plots.show(
     figure,
     alt="Left: test accuracy against training images for ConvNet, ViT and hybrid; the ViT is far behind with few "
@@ -810,7 +905,8 @@ plots.show(
     "the move away). Solid: sideways; dotted: up and down.",
 )
 gap = {
-    n: chosen_runs("hunger", "convnet", n).mean() - chosen_runs("hunger", "vit", n).mean()
+    n: chosen_runs("hunger", "convnet", n).mean()
+    - chosen_runs("hunger", "vit", n).mean()
     for n in hunger.sizes
 }
 print("lead of the ConvNet:", {n: f"{g:.1f} points" for n, g in gap.items()})
@@ -863,7 +959,13 @@ for offset, (name, label, color) in zip(
             color=plots.PALETTE[color],
             label=label if place == 0 else None,
         )
-        axis.plot(place + offset, live_windows[name][part], "*", ms=11, color=plots.PALETTE["ink"])
+        axis.plot(
+            place + offset,
+            live_windows[name][part],
+            "*",
+            ms=11,
+            color=plots.PALETTE["ink"],
+        )
 axis.axhline(50, color=plots.PALETTE["ink"], lw=1, ls=":")
 axis.set_xticks([0, 1], ["both marks in one window", "a border between them"])
 axis.set(ylabel="right answers (%)", title="Do two neighbours agree?", ylim=(0, 125))
@@ -880,7 +982,10 @@ plots.show(
 for name in live_windows:
     seeds = chosen_runs("windows", name, windows.train_maps, "across")
     print(f"{name:15} across the border: {[f'{v:.0f} %' for v in seeds]}")
-pictures = {name: chosen_runs("swin", name, inductive_bias.SWIN.sizes[0]) for name in live_windows}
+pictures = {
+    name: chosen_runs("swin", name, inductive_bias.SWIN.sizes[0])
+    for name in live_windows
+}
 for name, values in pictures.items():
     print(f"{name:15} on scenes: {values.mean():.1f} ± {values.std(ddof=1):.1f} %")
 
@@ -897,9 +1002,12 @@ for name, values in pictures.items():
 
 # %%
 for n in (hunger.sizes[0], hunger.sizes[-1]):
-    scores = {label: chosen_runs("hunger", name, n) for name, (label, _) in NETS.items()}
+    scores = {
+        label: chosen_runs("hunger", name, n) for name, (label, _) in NETS.items()
+    }
     print(
-        f"{n:5} images:", {k: f"{v.mean():.1f} ± {v.std(ddof=1):.1f} %" for k, v in scores.items()}
+        f"{n:5} images:",
+        {k: f"{v.mean():.1f} ± {v.std(ddof=1):.1f} %" for k, v in scores.items()},
     )
 
 # %% [markdown]
@@ -927,7 +1035,9 @@ grid = scaling_record["settings"]
 cells = [(w, n) for w in grid["widths"] for n in grid["sizes"]]
 N = np.array([grid["params"][grid["widths"].index(w)] for w, _ in cells])
 D = np.array([n for _, n in cells])
-errors = np.array([records.select(scaling_record, "error", width=w, n=n) for w, n in cells])
+errors = np.array(
+    [records.select(scaling_record, "error", width=w, n=n) for w, n in cells]
+)
 law = scaling.fit_law(N, D, errors.mean(1))
 again = scaling.bootstrap(N, D, errors, times=100)
 interval = {
@@ -1000,14 +1110,20 @@ for name in names:
     macs[name] = measure.count_macs(candidate, (1, 3, 224, 224)) / 1e9
     with torch.inference_mode():
         ms[name] = (
-            1e3 * measure.latency(lambda net=candidate: net(photo), warmup=2, repeats=7).median
+            1e3
+            * measure.latency(
+                lambda net=candidate: net(photo), warmup=2, repeats=7
+            ).median
         )
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 3.4))
 for name, label in names.items():
     axis.plot(macs[name], ms[name], "o", color=plots.PALETTE["blue"])
-    left_of = name in ("swin_tiny_patch4_window7_224", "convnext_tiny")  # these three lie close
+    left_of = name in (
+        "swin_tiny_patch4_window7_224",
+        "convnext_tiny",
+    )  # these three lie close
     axis.annotate(
         label,
         (macs[name], ms[name]),
@@ -1091,7 +1207,9 @@ plots.show(
 
 
 # %% tags=["hide-input"]
-def claim_more(row: str, more: np.ndarray, less: np.ndarray, record: dict, **values) -> None:
+def claim_more(
+    row: str, more: np.ndarray, less: np.ndarray, record: dict, **values
+) -> None:
     """Claim that the first values are larger."""
     change, noise = claims.contrast(more, less)
     ours = f"{change:+.1f} points ({np.mean(more):.1f} against {np.mean(less):.1f} %)"
@@ -1102,12 +1220,15 @@ def claim_more(row: str, more: np.ndarray, less: np.ndarray, record: dict, **val
 # %% tags=["hide-input", "nbval-ignore-output"]
 n_few, n_many = hunger.sizes[0], hunger.sizes[-1]
 nets, middle = ("convnet", "vit"), hunger.shifts.index(4)
-hungry, fed = ({net: chosen_runs("hunger", net, n) for net in nets} for n in (n_few, n_many))
+hungry, fed = (
+    {net: chosen_runs("hunger", net, n) for net in nets} for n in (n_few, n_many)
+)
 hybrid = chosen_runs("hunger", "hybrid", n_few)
 aside = [chosen_runs("hunger", net, n_many, "sideways")[:, middle] for net in nets]
 setting = dict(shift=4, side=hunger.image_size, images=n_many)
 across = [
-    chosen_runs("windows", net, windows.train_maps, "across") for net in ("swin", "swin_unshifted")
+    chosen_runs("windows", net, windows.train_maps, "across")
+    for net in ("swin", "swin_unshifted")
 ]
 copied = [runs_of("copying", system) for system in ("selective", "time-invariant")]
 claim_more("copying", *copied, copying, length=task.length)
@@ -1134,7 +1255,9 @@ claim_more("frozen", *learned, frozen, labels=each)
 train_x, train_y, classes = datasets.load(
     here.classification, "train", n=here.train_images, size=here.image_size
 )
-val_x, val_y, _ = datasets.load(here.classification, "val", n=here.val_images, size=here.image_size)
+val_x, val_y, _ = datasets.load(
+    here.classification, "val", n=here.val_images, size=here.image_size
+)
 torch.manual_seed(0)
 vit = VisionTransformer(
     here.image_size,

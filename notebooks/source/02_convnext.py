@@ -22,16 +22,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import timm
 import torch
-from scipy import stats
-from timm.models.convnext import checkpoint_filter_fn
-from torch import nn
-
 from modarch_utils import claims, measure, plots, profile, records
 from modarch_utils.data import datasets, scenes
 from modarch_utils.models.convnext import GRN, ConvNeXt, convnext_tiny, convnextv2_tiny
 from modarch_utils.models.fcmae import random_mask
 from modarch_utils.models.ladder import LADDER, LadderNet
 from modarch_utils.training import fcmae, ladder
+from scipy import stats
+from timm.models.convnext import checkpoint_filter_fn
+from torch import nn
 
 plots.use_style()
 here = profile.current()
@@ -53,7 +52,9 @@ swin = claims.paper("convnext.swin_tiny")["top1"]
 figure, axis = plt.subplots(figsize=(7.5, 5))
 plots.steps(axis, titles, top1, spread)
 axis.axvline(swin, color=plots.PALETTE["orange"], lw=1.3, ls="--")
-axis.text(swin + 0.05, 0.2, f"Swin-T {swin:.1f}", color=plots.PALETTE["orange"], fontsize=9)
+axis.text(
+    swin + 0.05, 0.2, f"Swin-T {swin:.1f}", color=plots.PALETTE["orange"], fontsize=9
+)
 axis.set(xlabel="ImageNet-1k top-1 accuracy (%)", title="From ResNet-50 to ConvNeXt-T")
 plots.show(
     figure,
@@ -77,7 +78,11 @@ plots.show(
 recipe_gain = top1[1] - top1[0]
 whole_gain = top1[-1] - top1[0]
 print(f"the recipe alone: {recipe_gain:.2f} of {whole_gain:.2f} points")
-for before, after in (("patchify", "depthwise"), ("inverted", "moved_up"), ("kernel7", "gelu")):
+for before, after in (
+    ("patchify", "depthwise"),
+    ("inverted", "moved_up"),
+    ("kernel7", "gelu"),
+):
     change = paper[after]["top1"] - paper[before]["top1"]
     print(
         f"{ladder.step(after).title}: {change:+.2f} points, seeds spread {paper[after]['std']:.2f}"
@@ -93,7 +98,9 @@ for before, after in (("patchify", "depthwise"), ("inverted", "moved_up"), ("ker
 # ```
 
 # %%
-path = " → ".join(f"{paper[key]['top1']:.2f}" for key in ("inverted", "moved_up", "kernel7"))
+path = " → ".join(
+    f"{paper[key]['top1']:.2f}" for key in ("inverted", "moved_up", "kernel7")
+)
 print("around the large kernel:", path)
 print(f"patchify stem: {paper['patchify']['top1']:.2f}")
 print(f"ConvNeXt-T {paper['separate_downsampling']['top1']:.2f}, Swin-T {swin:.2f}")
@@ -132,7 +139,9 @@ print(f"{'step':24}{'M params':>9}{'GMACs':>8}{'paper':>7}")
 for step in LADDER:
     quoted = paper[step.key]["gmacs"]
     same = "" if f"{macs[step.key]:.2f}" == f"{quoted:.2f}" else "  <- differs"
-    print(f"{step.title:24}{params[step.key]:9.2f}{macs[step.key]:8.2f}{quoted:7.2f}{same}")
+    print(
+        f"{step.title:24}{params[step.key]:9.2f}{macs[step.key]:8.2f}{quoted:7.2f}{same}"
+    )
 
 # %% [markdown]
 # Fifteen of seventeen rows agree to the printed digit, all kernel sizes included. The last two do
@@ -148,10 +157,16 @@ for step in LADDER:
 # %%
 final = LADDER[-1]
 with_norms = measure.count_macs(full_size(final), (1, 3, 224, 224), norms=True) / 1e9
-print(f"separate downsampling adds {macs['separate_downsampling'] - macs['layer_norm']:.2f}")
-print(f"final network: {macs['separate_downsampling']:.3f}, with LayerNorm {with_norms:.3f}")
+print(
+    f"separate downsampling adds {macs['separate_downsampling'] - macs['layer_norm']:.2f}"
+)
+print(
+    f"final network: {macs['separate_downsampling']:.3f}, with LayerNorm {with_norms:.3f}"
+)
 
-agree = [s.key for s in LADDER if f"{macs[s.key]:.2f}" == f"{paper[s.key]['gmacs']:.2f}"]
+agree = [
+    s.key for s in LADDER if f"{macs[s.key]:.2f}" == f"{paper[s.key]['gmacs']:.2f}"
+]
 ledger.add("macs", agree=len(agree), rows=len(LADDER), verdict="partly")
 assert set(macs) - set(agree) == {"layer_norm", "separate_downsampling"}
 
@@ -188,20 +203,31 @@ for key in ends:
         choice: records.select(choices, "test", key=key, choice=choice)
         for choice in choices["settings"]["choices"]
     }
-    effect[key] = {c: claims.contrast(v, scores["none"]) for c, v in scores.items() if c != "none"}
+    effect[key] = {
+        c: claims.contrast(v, scores["none"]) for c, v in scores.items() if c != "none"
+    }
 
 figure, axis = plt.subplots(figsize=(7, 2.8))
-for offset, (key, name), color in zip((-0.15, 0.15), ends.items(), ("grey", "blue"), strict=True):
+for offset, (key, name), color in zip(
+    (-0.15, 0.15), ends.items(), ("grey", "blue"), strict=True
+):
     change, noise = np.array(list(effect[key].values())).T
     rows = np.arange(len(change)) + offset
     axis.errorbar(
-        change, rows, xerr=noise, fmt="o", capsize=3, color=plots.PALETTE[color], label=name
+        change,
+        rows,
+        xerr=noise,
+        fmt="o",
+        capsize=3,
+        color=plots.PALETTE[color],
+        label=name,
     )
 axis.axvline(0, color=plots.PALETTE["ink"], lw=1)
 axis.set_yticks(range(len(effect["recipe"])), effect["recipe"])
 axis.invert_yaxis()
 axis.set(
-    xlabel="change of accuracy on test scenes (points)", title="Each of the paper's choices, alone"
+    xlabel="change of accuracy on test scenes (points)",
+    title="Each of the paper's choices, alone",
 )
 axis.legend(loc="best")
 plots.show(
@@ -209,7 +235,9 @@ plots.show(
     alt="Change of accuracy with each of four training choices of the paper, for a small ResNet and a small "
     "ConvNeXt. "
     + "; ".join(
-        f"{ends[k]}, {c}: {v[0]:+.1f} points" for k, e in effect.items() for c, v in e.items()
+        f"{ends[k]}, {c}: {v[0]:+.1f} points"
+        for k, e in effect.items()
+        for c, v in e.items()
     ),
     caption="The shipped record of 500 scenes and 24 epochs: mean change over three seeds, with twice its "
     "standard error. What lifts a network in 300 epochs can starve it in 24.",
@@ -266,8 +294,14 @@ plots.steps(left, titles, top1, spread, color=plots.PALETTE["grey"])
 left.set(xlabel="ImageNet top-1 (%)", title="Paper")
 plots.steps(right, titles, [mean[s.key] for s in LADDER], [std[s.key] for s in LADDER])
 for key in live_keys:
-    right.plot(live[key], [s.key for s in LADDER].index(key), "*", ms=13, color="#D55E00")
-right.plot([], [], "*", ms=10, color="#D55E00", label="live, seed 0")
+    right.plot(
+        live[key],
+        [s.key for s in LADDER].index(key),
+        "*",
+        ms=13,
+        color=plots.PALETTE["orange"],
+    )
+right.plot([], [], "*", ms=10, color=plots.PALETTE["orange"], label="live, seed 0")
 right.set(xlabel="test scenes, shape (%)", title="Ours: laptop size, five seeds")
 right.legend(loc="lower right")
 plots.show(
@@ -299,11 +333,15 @@ rungs = [s for s in LADDER if s.kept]
 for before, after in zip(rungs, rungs[1:], strict=False):
     change, noise, word = judge(before.key, after.key)
     claimed = paper[after.key]["top1"] - paper[before.key]["top1"]
-    print(f"{after.title:23} paper {claimed:+5.2f}  ours {change:+6.2f} ± {noise:4.2f}  {word}")
+    print(
+        f"{after.title:23} paper {claimed:+5.2f}  ours {change:+6.2f} ± {noise:4.2f}  {word}"
+    )
 print("best rung of ours:", ladder.step(max(mean, key=mean.get)).title)
 # How often chance alone exceeds two standard errors, with this many seeds (Student's t).
 chance = 2 * stats.t.sf(2, df=2 * (len(runs["recipe"]) - 1))
-print(f"false alarms to expect if no step did anything: {chance * (len(rungs) - 1):.1f}")
+print(
+    f"false alarms to expect if no step did anything: {chance * (len(rungs) - 1):.1f}"
+)
 
 # %% [markdown]
 # Read this table before believing any single row of it, the paper's included:
@@ -343,7 +381,8 @@ add_step("whole_ladder", "recipe", "separate_downsampling")
 # %%
 for key in live_keys:
     print(
-        f"{ladder.step(key).title}: within 4 points of the record:", abs(live[key] - mean[key]) < 4
+        f"{ladder.step(key).title}: within 4 points of the record:",
+        abs(live[key] - mean[key]) < 4,
     )
 
 # %% [markdown]
@@ -365,7 +404,9 @@ print(dwconv(x).shape, "weights:", dwconv.weight.numel(), "instead of", 8 * 8 * 
 # %%
 y = dwconv(x).permute(0, 2, 3, 1)  # (N, H, W, C)
 norm = nn.LayerNorm(8, eps=1e-6)
-print(norm(y).shape, "mean over channels is 0:", bool(norm(y).mean(-1).abs().max() < 1e-5))
+print(
+    norm(y).shape, "mean over channels is 0:", bool(norm(y).mean(-1).abs().max() < 1e-5)
+)
 
 # %% [markdown]
 # The *inverted bottleneck* widens to 4C, bends, and comes back. A 1×1 convolution and a linear layer on
@@ -376,7 +417,9 @@ widen, narrow = nn.Linear(8, 32), nn.Linear(32, 8)
 conv1x1 = nn.Conv2d(8, 32, 1)
 conv1x1.weight.data = widen.weight.data[:, :, None, None]
 conv1x1.bias.data = widen.bias.data
-same = torch.allclose(conv1x1(x), widen(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), atol=1e-6)
+same = torch.allclose(
+    conv1x1(x), widen(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), atol=1e-6
+)
 print("1×1 convolution equals linear:", same)
 
 # %% [markdown]
@@ -477,7 +520,9 @@ order = before.argsort()
 figure, axis = plt.subplots(figsize=(6, 2.8))
 axis.plot((before / before.mean())[order], label="before GRN")
 axis.plot((after / after.mean())[order], label="after GRN, gamma = 1")
-axis.set(xlabel="channel, weakest to strongest", ylabel="energy / mean", title="Competition")
+axis.set(
+    xlabel="channel, weakest to strongest", ylabel="energy / mean", title="Competition"
+)
 axis.legend()
 plots.show(
     figure,
@@ -511,7 +556,9 @@ budget = fcmae.SETTINGS
 model = fcmae.build(use_grn=True, seed=0)
 images = test[:6].to_float()
 torch.manual_seed(1)
-visible = random_mask(6, (4, 4), claims.paper("convnextv2.fcmae")["mask_ratio"], images.device)
+visible = random_mask(
+    6, (4, 4), claims.paper("convnextv2.fcmae")["mask_ratio"], images.device
+)
 hidden_pixels = 1 - visible.repeat_interleave(8, 2).repeat_interleave(8, 3)
 with torch.no_grad():
     a = model.features(images, visible)
@@ -549,7 +596,11 @@ print("the loss fell:", history.train_loss[-1] < history.train_loss[0])
 # How far has GRN switched on by now? Its `gamma` began at 0, and only training can move it.
 
 # %%
-gammas = [block.grn.gamma.detach().abs().mean().item() for stage in model.stages for block in stage]
+gammas = [
+    block.grn.gamma.detach().abs().mean().item()
+    for stage in model.stages
+    for block in stage
+]
 print("mean |gamma| is still below 0.1 in every block:", max(gammas) < 0.1)
 
 # %% [markdown]
@@ -567,7 +618,10 @@ def select(grn: bool, pretrained: bool, what: str) -> np.ndarray:
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), width_ratios=(1.3, 1))
-for grn_used, color, name in ((False, "grey", "without GRN"), (True, "blue", "with GRN")):
+for grn_used, color, name in (
+    (False, "grey", "without GRN"),
+    (True, "blue", "with GRN"),
+):
     values = select(grn_used, True, "diversity")
     left.errorbar(
         np.arange(1, values.shape[1] + 1),
@@ -579,7 +633,9 @@ for grn_used, color, name in ((False, "grey", "without GRN"), (True, "blue", "wi
         label=name,
     )
 start = select(False, False, "diversity").mean(0)
-left.plot(np.arange(1, len(start) + 1), start, ":", color=plots.PALETTE["ink"], label="before")
+left.plot(
+    np.arange(1, len(start) + 1), start, ":", color=plots.PALETTE["ink"], label="before"
+)
 left.set(xlabel="block", ylabel="cosine distance", title="Channels after pre-training")
 left.set_xticks(range(1, 6))
 left.legend()
@@ -587,7 +643,12 @@ variants = [(False, False), (False, True), (True, False), (True, True)]
 names = ["V1", "V1 +\nFCMAE", "V2", "V2 +\nFCMAE"]
 scores = [select(*v, "test") for v in variants]
 colors = [plots.PALETTE[c] for c in ("grey", "grey", "blue", "blue")]
-right.bar(names, [s.mean() for s in scores], yerr=[s.std(ddof=1) for s in scores], color=colors)
+right.bar(
+    names,
+    [s.mean() for s in scores],
+    yerr=[s.std(ddof=1) for s in scores],
+    color=colors,
+)
 right.set(ylabel="test scenes (%)", title="Fine-tuned on 500 labels")
 right.set_ylim(0, 100)
 plots.show(
@@ -653,7 +714,9 @@ ledger.add("v1_masked", effect=gain_v1, **shared, holds=gain_v1[0] < gain_v1[1])
 train_x, train_y, classes = datasets.load(
     here.classification, "train", n=here.train_images, size=here.image_size
 )
-val_x, val_y, _ = datasets.load(here.classification, "val", n=here.val_images, size=here.image_size)
+val_x, val_y, _ = datasets.load(
+    here.classification, "val", n=here.val_images, size=here.image_size
+)
 torch.manual_seed(0)
 net = ConvNeXt(
     depths=(1, 1, 3),
@@ -662,7 +725,9 @@ net = ConvNeXt(
     patch_size=2,
     layer_scale=None,
 )
-config = ladder.TrainConfig(epochs=here.epochs, batch_size=64, lr=2e-3, autocast=here.autocast)
+config = ladder.TrainConfig(
+    epochs=here.epochs, batch_size=64, lr=2e-3, autocast=here.autocast
+)
 scaled_up = ladder.fit(net, (train_x, train_y), (val_x, val_y), config)
 print("better than guessing:", scaled_up.final_accuracy > 1.5 / len(classes))
 

@@ -27,13 +27,6 @@ import numpy as np
 import timm
 import torch
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from PIL import Image
-from scipy import stats
-from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
-from torch import nn
-from torch.nn import functional as F
-from torchvision.transforms import RandomResizedCrop
-
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import datasets, photos, scenes
 from modarch_utils.models import efficientnetv2
@@ -47,6 +40,12 @@ from modarch_utils.training.progressive import (
     fit_progressively,
 )
 from modarch_utils.training.randaugment import rand_augment
+from PIL import Image
+from scipy import stats
+from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms import RandomResizedCrop
 
 plots.use_style(dpi=90)
 here = profile.current()
@@ -98,28 +97,55 @@ def draw_block(axis, title, rows, shortcut):
         if kind == "tensor":
             half = WIDE[text]
             axis.add_patch(
-                Rectangle((-half, -y - 0.16), 2 * half, 0.32, fc="#CBD5E1", ec=INK, lw=1)
+                Rectangle(
+                    (-half, -y - 0.16),
+                    2 * half,
+                    0.32,
+                    fc=plots.PALETTE["pale"],
+                    ec=INK,
+                    lw=1,
+                )
             )
             axis.text(half + 0.12, -y, f"{text}×H×W", va="center", fontsize=9)
         else:
             axis.add_patch(
                 Rectangle(
-                    (-1.85, -y - 0.36), 3.7, 0.72, fc=plots.PALETTE[kind], ec="none", alpha=0.9
+                    (-1.85, -y - 0.36),
+                    3.7,
+                    0.72,
+                    fc=plots.PALETTE[kind],
+                    ec="none",
+                    alpha=0.9,
                 )
             )
             axis.text(
-                0, -y, text, ha="center", va="center", fontsize=9, color="white", weight="bold"
+                0,
+                -y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white",
+                weight="bold",
             )
     places = list(rows)
     for upper, lower in zip(places, places[1:], strict=False):
         top = 0.16 if rows[upper][0] == "tensor" else 0.36
         bottom = 0.16 if rows[lower][0] == "tensor" else 0.36
-        axis.add_patch(FancyArrowPatch((0, -upper - top), (0, -lower + bottom), **arrow))
+        axis.add_patch(
+            FancyArrowPatch((0, -upper - top), (0, -lower + bottom), **arrow)
+        )
     first, last = places[0], shortcut
     axis.plot([-0.55, -2.75, -2.75], [-first, -first, -last], color=INK, lw=1.2)
     axis.add_patch(FancyArrowPatch((-2.75, -last), (-0.2, -last), **arrow))
     axis.text(
-        -2.88, -(first + last) / 2, "shortcut", rotation=90, ha="right", va="center", fontsize=9
+        -2.88,
+        -(first + last) / 2,
+        "shortcut",
+        rotation=90,
+        ha="right",
+        va="center",
+        fontsize=9,
     )
     axis.add_patch(plt.Circle((0, -last), 0.2, fc="white", ec=INK, lw=1.2, zorder=5))
     axis.text(0, -last - 0.01, "+", ha="center", va="center", fontsize=12, zorder=6)
@@ -196,7 +222,10 @@ with torch.no_grad():
     squeezed = F.silu(block.se.conv_reduce(means))
     factors = block.se.conv_expand(squeezed).sigmoid()
     out = x + block.bn3(block.conv_pwl(around * factors))
-    print("means, squeezed, factors:", *(tuple(t.shape[1:]) for t in (means, squeezed, factors)))
+    print(
+        "means, squeezed, factors:",
+        *(tuple(t.shape[1:]) for t in (means, squeezed, factors)),
+    )
     print("equals the module:", torch.allclose(out, block(x), atol=1e-5))
 
 # %% [markdown]
@@ -210,7 +239,9 @@ with torch.no_grad():
 widths = {"of the input": 64 // 4, "of the expanded channels": 256 // 4}
 for reading, width in widths.items():
     se = efficientnetv2.SqueezeExcite(256, width)
-    print(f"a quarter {reading}: {width} channels, {measure.count_params(se):,} parameters")
+    print(
+        f"a quarter {reading}: {width} channels, {measure.count_params(se):,} parameters"
+    )
 
 # %% [markdown]
 # ### Fused-MBConv
@@ -236,9 +267,15 @@ with torch.no_grad():
 
 # %%
 plain = MBConv(64, 64, expand=4, se=0.0)
-for name, each in (("MBConv", plain), ("MBConv with SE", block), ("Fused-MBConv", fused)):
+for name, each in (
+    ("MBConv", plain),
+    ("MBConv with SE", block),
+    ("Fused-MBConv", fused),
+):
     macs = measure.count_macs(each, (1, 64, 28, 28)) / 1e6
-    print(f"{name:15}{measure.count_params(each):9,} parameters{macs:7.1f} million multiply-adds")
+    print(
+        f"{name:15}{measure.count_params(each):9,} parameters{macs:7.1f} million multiply-adds"
+    )
 
 # %% [markdown]
 # The fused block has several times as many of both. Whoever counts multiplications would never choose it. The next
@@ -285,22 +322,32 @@ for what, percent in share.items():
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.9), sharey=True)
-colours = [plots.PALETTE[c] for c in ("grey",) + 3 * ("orange",) + 3 * ("blue",) + ("grey",)]
+colours = [
+    plots.PALETTE[c] for c in ("grey",) + 3 * ("orange",) + 3 * ("blue",) + ("grey",)
+]
 for axis, (what, percent) in zip(axes, share.items(), strict=True):
     bars = axis.barh(list(parts), percent, color=colours)
     axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
     axis.set(xlabel=f"% of the {what}", xlim=(0, 1.12 * percent.max()))
     axis.grid(False, axis="y")
 axes[0].invert_yaxis()
-for name, colour in (("Fused-MBConv", "orange"), ("MBConv", "blue"), ("convolution", "grey")):
+for name, colour in (
+    ("Fused-MBConv", "orange"),
+    ("MBConv", "blue"),
+    ("convolution", "grey"),
+):
     axes[0].bar(0, 0, color=plots.PALETTE[colour], label=name)
 axes[0].legend(loc="upper right")
 plots.show(
     figure,
     alt="Bars for stem, six stages and head of V2-S. Parameters: "
-    + ", ".join(f"{n} {p:.0f} %" for n, p in zip(parts, share["parameters"], strict=True))
+    + ", ".join(
+        f"{n} {p:.0f} %" for n, p in zip(parts, share["parameters"], strict=True)
+    )
     + ". Multiply-adds: "
-    + ", ".join(f"{n} {p:.0f} %" for n, p in zip(parts, share["multiply-adds"], strict=True))
+    + ", ".join(
+        f"{n} {p:.0f} %" for n, p in zip(parts, share["multiply-adds"], strict=True)
+    )
     + ".",
     caption="EfficientNetV2-S at 300 pixels, without the classifier. The fused stages hold hardly any parameters "
     "and do half of the work: early layers are cheap to store and expensive to run.",
@@ -319,7 +366,9 @@ with torch.device("meta"):
     other = timm.create_model("efficientnetv2_rw_s")
 for name, net in (("the authors' S", network), ("efficientnetv2_rw_s", other)):
     ends = net.conv_head.in_channels, net.conv_head.out_channels
-    print(f"{name:20} ends with {ends[0]} and {ends[1]}: {measure.count_params(net):,} parameters")
+    print(
+        f"{name:20} ends with {ends[0]} and {ends[1]}: {measure.count_params(net):,} parameters"
+    )
 
 # %%
 table = claims.paper("efficientnetv2.models")
@@ -328,7 +377,10 @@ for size in "sml":
     with torch.device("meta"):
         net = getattr(efficientnetv2, f"efficientnetv2_{size}")()
     quoted, pixels = table[size], table[size]["image_size"]
-    sizes[size] = measure.count_params(net), measure.count_macs(net, (1, 3, pixels, pixels)) / 1e9
+    sizes[size] = (
+        measure.count_params(net),
+        measure.count_macs(net, (1, 3, pixels, pixels)) / 1e9,
+    )
     print(
         f"{size.upper()} at {pixels}: {sizes[size][0] / 1e6:.1f}M parameters (paper "
         f"{quoted['params'] / 1e6:.1f}M), {sizes[size][1]:.1f} GMACs (paper {quoted['gmacs']:.1f})"
@@ -365,7 +417,11 @@ def trained_like(model: nn.Module) -> nn.Module:
             nn.init.uniform_(module.running_var, 1, 2)
     for module in model.modules():
         if getattr(module, "has_skip", False):
-            last = [child for child in module.children() if isinstance(child, nn.BatchNorm2d)][-1]
+            last = [
+                child
+                for child in module.children()
+                if isinstance(child, nn.BatchNorm2d)
+            ][-1]
             last.weight.data *= 0.3
     return model.eval()
 
@@ -437,17 +493,28 @@ for axis, (name, found) in zip(axes, windows.items(), strict=True):
         inside = 0 <= pixel < 8
         axis.add_patch(
             Rectangle(
-                (pixel - 0.5, 0), 1, 0.8, fc="#E2E8F0" if inside else "white", ec=INK, lw=1,
+                (pixel - 0.5, 0), 1, 0.8, fc=plots.PALETTE["pale"] if inside else "white", ec=INK, lw=1,
                 ls="-" if inside else ":",
             )
         )  # fmt: skip
-        axis.text(pixel, 0.4, str(pixel) if inside else "pad", ha="center", va="center", fontsize=9)
+        axis.text(
+            pixel,
+            0.4,
+            str(pixel) if inside else "pad",
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
     for k, (pixels, colour) in enumerate(zip(found, cycle, strict=True)):
         # A window is three wide; what it covers beyond the image is padding.
         start = pixels[0] if len(pixels) == 3 or pixels[-1] == 7 else pixels[-1] - 2
         level = -0.35 - 0.32 * (k % 2)
         axis.plot(
-            [start - 0.4, start + 2.4], [level, level], color=colour, lw=5, solid_capstyle="butt"
+            [start - 0.4, start + 2.4],
+            [level, level],
+            color=colour,
+            lw=5,
+            solid_capstyle="butt",
         )
         axis.plot(start + 1, level, "o", color="white", ms=4, zorder=4)
     axis.set(xlim=(-1.7, 8.7), ylim=(-0.95, 0.95), title=name)
@@ -478,7 +545,9 @@ ACCEPTED = {  # the nearest that ImageNet's 1,000 names come to what one can see
 }
 imagenet = ImageNetInfo()
 class_names = [imagenet.index_to_description(k).split(",")[0] for k in range(1000)]
-accepted = torch.tensor([[name in good for name in class_names] for good in ACCEPTED.values()])
+accepted = torch.tensor(
+    [[name in good for name in class_names] for good in ACCEPTED.values()]
+)
 
 
 def probabilities(model, prepare):
@@ -521,8 +590,12 @@ ledger.add("forms", between=between, swing=swing, holds=between > 0.01 and swing
 
 # %%
 for width in (24, 64, 256):
-    mbconv, fused = (measure.count_macs(b, (1, width, 14, 14)) for b in block_costs.blocks(width))
-    print(f"{width:3} channels: MBConv does {mbconv / fused:.0%} of Fused-MBConv's multiply-adds")
+    mbconv, fused = (
+        measure.count_macs(b, (1, width, 14, 14)) for b in block_costs.blocks(width)
+    )
+    print(
+        f"{width:3} channels: MBConv does {mbconv / fused:.0%} of Fused-MBConv's multiply-adds"
+    )
 
 # %% [markdown]
 # On paper MBConv wins everywhere, four or five to one. Now the clock. The map below is the record of one CPU thread:
@@ -574,7 +647,9 @@ for (row, column), ratio in np.ndenumerate(ratios):
     if np.isfinite(ratio):
         place = (widths[column], sides[row] / 1.19)
         box = dict(fc="w", alpha=0.6, lw=0, pad=1.5)
-        axis.text(*place, f"{ratio:.2f}", ha="center", va="center", fontsize=8, bbox=box)
+        axis.text(
+            *place, f"{ratio:.2f}", ha="center", va="center", fontsize=8, bbox=box
+        )
 axis.plot(
     list(crossings.values()),
     list(crossings),
@@ -582,24 +657,42 @@ axis.plot(
     lw=2.5,
     label="crossing: as fast as each other",
 )
-for number, (small, large) in enumerate(zip(v2_s_stages(224), v2_s_stages(300), strict=True), 1):
+for number, (small, large) in enumerate(
+    zip(v2_s_stages(224), v2_s_stages(300), strict=True), 1
+):
     color = plots.PALETTE["amber" if small[0] == "fused" else "pink"]
-    axis.plot([small[1]] * 2, [small[2], large[2]], color=color, lw=5, solid_capstyle="round")
+    axis.plot(
+        [small[1]] * 2, [small[2], large[2]], color=color, lw=5, solid_capstyle="round"
+    )
     axis.plot(small[1], large[2], "o", ms=15, color=color, mec=plots.PALETTE["ink"])
-    axis.text(small[1], large[2] * 0.99, number, ha="center", va="center", fontweight="bold")
+    axis.text(
+        small[1], large[2] * 0.99, number, ha="center", va="center", fontweight="bold"
+    )
 for name, color in (("fused", "amber"), ("MBConv", "pink")):
-    axis.plot([], [], "o", ms=10, color=plots.PALETTE[color], mec="k", label=f"V2-S stage: {name}")
+    axis.plot(
+        [],
+        [],
+        "o",
+        ms=10,
+        color=plots.PALETTE[color],
+        mec="k",
+        label=f"V2-S stage: {name}",
+    )
 axis.set_xticks(widths, widths)
 axis.set_yticks(sides, sides)
 axis.minorticks_off()
 axis.grid(visible=False)
 axis.set_ylim(top=190)
 axis.set(
-    xlabel="channels", ylabel="side of the feature map", title="MBConv's time / Fused-MBConv's"
+    xlabel="channels",
+    ylabel="side of the feature map",
+    title="MBConv's time / Fused-MBConv's",
 )
 axis.legend(loc="upper right", fontsize=9, frameon=True)
 bar = figure.colorbar(mesh, ticks=[-1, 0, 1], pad=0.01)
-bar.ax.set_yticklabels(["MBConv\ntwice as\nfast", "equal", "fused\ntwice as\nfast"], fontsize=8)
+bar.ax.set_yticklabels(
+    ["MBConv\ntwice as\nfast", "equal", "fused\ntwice as\nfast"], fontsize=8
+)
 plots.show(
     figure,
     alt="Map over channels and side of the feature map. At 16 channels the fused block is faster at every "
@@ -630,19 +723,32 @@ plots.show(
 kept_here = block_costs.keep_memory()
 
 # %%
-live = list(block_costs.grid(here.block_widths, here.block_sides, device=here.device, repeats=5))
+live = list(
+    block_costs.grid(here.block_widths, here.block_sides, device=here.device, repeats=5)
+)
 
 # %%
 fresh, kept = select_cells("fresh"), select_cells("kept")
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
-for side, color in zip(here.block_sides, ("blue", "green", "pink", "sky", "grey"), strict=False):
+for side, color in zip(
+    here.block_sides, ("blue", "green", "pink", "sky", "grey"), strict=False
+):
     row = [c for c in cells if c.side == side]
     x = [c.width for c in row]
     color = plots.PALETTE[color]
     left.plot(x, [c.ratio for c in row], color=color, label=f"{side}×{side}, record")
-    left.fill_between(x, [c.q1 for c in row], [c.q3 for c in row], color=color, alpha=0.2, lw=0)
+    left.fill_between(
+        x, [c.q1 for c in row], [c.q3 for c in row], color=color, alpha=0.2, lw=0
+    )
     mine = [c for c in live if c.side == side]
-    left.plot([c.width for c in mine], [c.ratio for c in mine], "*", ms=13, color=color, mec="k")
+    left.plot(
+        [c.width for c in mine],
+        [c.ratio for c in mine],
+        "*",
+        ms=13,
+        color=color,
+        mec="k",
+    )
 left.plot([], [], "*", ms=12, color="w", mec="k", label="live, this machine")
 row = [c for c in cells if c.side == costs["settings"]["large_side"]]
 for some, color, style, name in (
@@ -673,7 +779,9 @@ for axis in (left, right):
     axis.minorticks_off()
     axis.legend(fontsize=8)
 left.set(ylabel="MBConv / Fused-MBConv", title="Live over the record")
-right.set(title=f"Record, {costs['settings']['large_side']}×{costs['settings']['large_side']} maps")
+right.set(
+    title=f"Record, {costs['settings']['large_side']}×{costs['settings']['large_side']} maps"
+)
 plots.show(
     figure,
     alt="Left: the ratio of times against channels falls from above 1 to below 0.5, the live stars too; the ratio of "
@@ -694,7 +802,10 @@ plots.show(
 for side in here.block_sides:
     row = sorted((c for c in live if c.side == side), key=lambda c: c.width)
     print(f"{side}×{side} maps, this machine")
-    print("  MBConv has fewer multiply-adds in all cells:", all(c.mac_ratio < 0.3 for c in row))
+    print(
+        "  MBConv has fewer multiply-adds in all cells:",
+        all(c.mac_ratio < 0.3 for c in row),
+    )
     print("  going wide favours MBConv:", row[0].ratio > 1.2 * row[-1].ratio)
 
 # %% [markdown]
@@ -715,9 +826,18 @@ times = np.array([kernels[n]["relative"] for n in names])
 low, high = (np.array([kernels[n][q] for n in names]) for q in ("q1", "q3"))
 left.barh(rows - 0.2, macs, 0.4, color=plots.PALETTE["grey"], label="multiply-adds")
 left.barh(rows + 0.2, times, 0.4, color=plots.PALETTE["blue"], label="time")
-left.errorbar(times, rows + 0.2, xerr=(times - low, high - times), fmt="none", color="k", capsize=2)
+left.errorbar(
+    times,
+    rows + 0.2,
+    xerr=(times - low, high - times),
+    fmt="none",
+    color="k",
+    capsize=2,
+)
 mine = np.array([live_kernels[n].relative for n in names])
-left.plot(mine, rows + 0.2, "*", ms=11, color=plots.PALETTE["orange"], label="time, live")
+left.plot(
+    mine, rows + 0.2, "*", ms=11, color=plots.PALETTE["orange"], label="time, live"
+)
 left.axvline(1, color=plots.PALETTE["ink"], lw=1)
 left.set_yticks(rows, names)
 left.invert_yaxis()
@@ -738,13 +858,18 @@ plots.show(
 # %%
 cost = {name: kernel.relative / kernel.macs for name, kernel in live_kernels.items()}
 dearest = sorted(cost, key=cost.get)[-len(block_costs.KERNELS) :]
-print("dearest per multiply-add:", sorted(dearest) == sorted(n for n in cost if "depthwise" in n))
+print(
+    "dearest per multiply-add:",
+    sorted(dearest) == sorted(n for n in cost if "depthwise" in n),
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 by_side = {side: [c for c in cells if c.side == side] for side in sides}
 narrow = [row[0] for row in by_side.values()]
 wide = [row[-1] for row in by_side.values() if row[-1].width >= 128]
-ends = dict(least=min(c.ratio for c in narrow), most=max(c.ratio for c in wide), widths=widths)
+ends = dict(
+    least=min(c.ratio for c in narrow), most=max(c.ratio for c in wide), widths=widths
+)
 clear = all(c.q1 > 1 for c in narrow) and all(c.q3 < 1 for c in wide)
 ledger.add("faster_block", **ends, minutes=costs["minutes"], holds=clear)
 dear = kernels["depthwise 3×3"]
@@ -757,7 +882,9 @@ def faster_operator(some: list[block_costs.Cell], channels: int, side: int) -> s
     """The faster block at a place of the map: the nearest side, between the widths."""
     nearest = min({c.side for c in some}, key=lambda s: abs(np.log(s / side)))
     row = [c for c in some if c.side == nearest]
-    ratio = np.interp(np.log(channels), np.log([c.width for c in row]), [c.ratio for c in row])
+    ratio = np.interp(
+        np.log(channels), np.log([c.width for c in row]), [c.ratio for c in row]
+    )
     return "fused" if ratio > 1 else "mbconv"
 
 
@@ -796,7 +923,9 @@ for size, rows in STAGES.items():
 # %%
 power = claims.paper("efficientnetv2.search")
 print(f"w = {power['time']}, v = {power['params']}")
-print(f"the paper draws up to {power['models']} and trains each for {power['epochs']} epochs or so")
+print(
+    f"the paper draws up to {power['models']} and trains each for {power['epochs']} epochs or so"
+)
 print(f"twice the step time costs {1 - search.reward(1, 2, 1):.1%} of the reward")
 print(f"twice the parameters cost {1 - search.reward(1, 1, 2):.1%}")
 
@@ -808,9 +937,18 @@ print(f"twice the parameters cost {1 - search.reward(1, 1, 2):.1%}")
 study = records.load("architecture_search")
 settings = study["settings"]
 print(len(search.space()), "candidates in the space")
-print(len(settings["drawn"]), "drawn at random,", len(settings["patterns"]), "ways to fuse")
+print(
+    len(settings["drawn"]),
+    "drawn at random,",
+    len(settings["patterns"]),
+    "ways to fuse",
+)
 print("channels", settings["channels"], "at 16×16, 8×8 and 4×4")
-print("for example", settings["drawn"][0], "(M: MBConv, F: fused, kernel x layers, e: expansion)")
+print(
+    "for example",
+    settings["drawn"][0],
+    "(M: MBConv, F: fused, kernel x layers, e: expansion)",
+)
 
 # %% [markdown]
 # A live search first: three more candidates, drawn, trained and timed now.
@@ -857,10 +995,15 @@ live_x = {
     "multiply-adds": [c["macs"] / base["macs"] for c in live_counts],
 }
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-for axis, (what, x) in zip(axes, {"step time": time_, "multiply-adds": macs}.items(), strict=True):
+for axis, (what, x) in zip(
+    axes, {"step time": time_, "multiply-adds": macs}.items(), strict=True
+):
     y = validation.mean(1)
     noise = validation.std(1, ddof=1) / np.sqrt(validation.shape[1])
-    for chosen, color, name in ((sampled, "grey", "drawn"), (~sampled, "blue", "ways to fuse")):
+    for chosen, color, name in (
+        (sampled, "grey", "drawn"),
+        (~sampled, "blue", "ways to fuse"),
+    ):
         axis.errorbar(
             x[chosen],
             y[chosen],
@@ -871,14 +1014,31 @@ for axis, (what, x) in zip(axes, {"step time": time_, "multiply-adds": macs}.ite
             label=name,
         )
     axis.plot(
-        live_x[what], scores, "D", ms=8, mfc="w", mec=plots.PALETTE["pink"], mew=2, label="live"
+        live_x[what],
+        scores,
+        "D",
+        ms=8,
+        mfc="w",
+        mec=plots.PALETTE["pink"],
+        mew=2,
+        label="live",
     )
     for by, (mark, size, color) in marks.items():
         i = winner[by]
         axis.plot(
-            x[i], y[i], mark, ms=size, color=plots.PALETTE[color], mec="k", label=f"winner by {by}"
+            x[i],
+            y[i],
+            mark,
+            ms=size,
+            color=plots.PALETTE[color],
+            mec="k",
+            label=f"winner by {by}",
         )
-    axis.set(xscale="log", xlabel=f"{what}, relative to MBConv everywhere", title=what.capitalize())
+    axis.set(
+        xscale="log",
+        xlabel=f"{what}, relative to MBConv everywhere",
+        title=what.capitalize(),
+    )
     axis.set_xticks([0.3, 0.5, 1, 2, 4], ["0.3", "0.5", "1", "2", "4"])
     axis.minorticks_off()
 axes[0].set_xlim(0.25, 1.6)
@@ -910,7 +1070,9 @@ def fused_in(stage: int) -> tuple[list[int], list[int]]:
     before = []
     for i in after:
         other = [("mbconv", 3) if s == stage else op for s, op in enumerate(has[i])]
-        before.append(next(j for j, operators in has.items() if list(operators) == other))
+        before.append(
+            next(j for j, operators in has.items() if list(operators) == other)
+        )
     return after, before
 
 
@@ -932,12 +1094,16 @@ for stage in range(3):
     per_seed = {
         "accuracy": validation,
         "reward, step time": search.reward(validation, time_[:, None], params[:, None]),
-        "reward, multiply-adds": search.reward(validation, macs[:, None], params[:, None]),
+        "reward, multiply-adds": search.reward(
+            validation, macs[:, None], params[:, None]
+        ),
     }
     for shift, (name, values), color in zip(
         (-0.2, 0, 0.2), per_seed.items(), ("ink", "orange", "green"), strict=True
     ):
-        effects[stage, name] = claims.contrast(values[after].mean(0), values[before].mean(0))
+        effects[stage, name] = claims.contrast(
+            values[after].mean(0), values[before].mean(0)
+        )
         change, noise = effects[stage, name]
         right.errorbar(
             stage + 1 + shift,
@@ -977,7 +1143,9 @@ for axis, (what, order) in zip(axes, ranking.items(), strict=True):
         ):
             color = plots.PALETTE["amber" if op == "fused" else "sky"]
             axis.barh(rank, 0.94, left=s, height=0.86, color=color)
-            label = f"{'fused' if op == 'fused' else 'MBConv'} {kernel}×{kernel}, {layers}"
+            label = (
+                f"{'fused' if op == 'fused' else 'MBConv'} {kernel}×{kernel}, {layers}"
+            )
             axis.text(s + 0.47, rank, label, ha="center", va="center", fontsize=8)
         axis.text(3.05, rank, f"e{candidate.expand}", va="center", fontsize=9)
     axis.set_yticks(range(top), [f"{r}." for r in range(1, top + 1)])
@@ -989,7 +1157,9 @@ plots.show(
     figure,
     alt="Two lists of the eight best candidates, by the reward on step time and on multiply-adds, each with its three stages' operators, kernels and layers. "
     "By step time: " + "; ".join(names[i] for i in ranking["step time"][:top]) + ". "
-    "By multiply-adds: " + "; ".join(names[i] for i in ranking["multiply-adds"][:top]) + ".",
+    "By multiply-adds: "
+    + "; ".join(names[i] for i in ranking["multiply-adds"][:top])
+    + ".",
     caption="The eight best of the record by each reward: operator, kernel and number of layers of each stage, and the expansion.",
 )
 
@@ -997,7 +1167,9 @@ plots.show(
 for what, order in ranking.items():
     best = [search.parse(names[i]) for i in order[:10]]
     fused = [sum(c.operators[s][0] == "fused" for c in best) for s in range(3)]
-    print(f"ten best by {what:13}: stages 1, 2, 3 are fused in {fused}; first {best[0].name}")
+    print(
+        f"ten best by {what:13}: stages 1, 2, 3 are fused in {fused}; first {best[0].name}"
+    )
 agreement = stats.spearmanr(*reward.values()).statistic
 print(f"rank correlation of the two rewards: {agreement:.2f}")
 same = winner["step time"] == winner["multiply-adds"]
@@ -1010,7 +1182,9 @@ else:
     )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-early, never, everywhere = (step[settings["patterns"][k]] for k in ("1-2", "none", "1-3"))
+early, never, everywhere = (
+    step[settings["patterns"][k]] for k in ("1-2", "none", "1-3")
+)
 shared = dict(minutes=study["minutes"])
 beats_never, beats_every = (
     early["quartiles"][1] < rival["quartiles"][0] for rival in (never, everywhere)
@@ -1022,12 +1196,19 @@ ledger.add("early_accuracy", gap=gap, seeds=seeds, **shared, holds=gap[0] > gap[
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 of_patterns = {
-    fused: search.reward(validation[i], time_[i], params[i]) for fused, i in index.items()
+    fused: search.reward(validation[i], time_[i], params[i])
+    for fused, i in index.items()
 }
 best, second = sorted(of_patterns, key=lambda k: of_patterns[k].mean())[-1:-3:-1]
 rival = second if best == "1-2" else best
 gap = claims.contrast(of_patterns["1-2"], of_patterns[rival])
-word = "not reproduced" if gap[0] < -gap[1] else "reproduced" if gap[0] > gap[1] else "partly"
+word = (
+    "not reproduced"
+    if gap[0] < -gap[1]
+    else "reproduced"
+    if gap[0] > gap[1]
+    else "partly"
+)
 ledger.add("reward", gap=gap, rival=rival, seeds=seeds, **shared, verdict=word)
 choice = "the same network" if same else "different networks"
 chosen = [names[winner[kind]] for kind in ("step time", "multiply-adds")]
@@ -1083,7 +1264,10 @@ plots.show(
 # %%
 table = claims.paper("efficientnetv2.progressive")
 paper_s = ProgressiveSchedule(
-    Setting(**table["s"]["first"]), Setting(**table["s"]["last"]), table["stages"], table["epochs"]
+    Setting(**table["s"]["first"]),
+    Setting(**table["s"]["last"]),
+    table["stages"],
+    table["epochs"],
 )
 for title, schedule in (("the paper's S", paper_s), ("three stages", LESSON)):
     print(title)
@@ -1123,7 +1307,11 @@ axis.plot(
     color=plots.PALETTE["grey"],
     label="number of pixels",
 )
-axis.set(xlabel="image size (pixels)", ylabel="time of an epoch, relative", title="Cost of a size")
+axis.set(
+    xlabel="image size (pixels)",
+    ylabel="time of an epoch, relative",
+    title="Cost of a size",
+)
 axis.set_xticks(sizes)
 axis.set_ylim(0, 1.08)
 axis.legend()
@@ -1158,13 +1346,17 @@ seeds = settings["seeds"]
 
 
 def scores(variant: str, epochs: int, framing: str = "close") -> np.ndarray:
-    return records.select(record, "test", variant=variant, epochs=epochs, framing=framing)
+    return records.select(
+        record, "test", variant=variant, epochs=epochs, framing=framing
+    )
 
 
 short = 30  # epochs
 live = {}
 for variant in ("fixed", "adaptive"):
-    rate = records.select(record, "lr", variant=variant, epochs=short, framing="close")[0]
+    rate = records.select(record, "lr", variant=variant, epochs=short, framing="close")[
+        0
+    ]
     live[variant] = progressive_scenes.train(
         progressive_scenes.schedule(variant, short), "close", rate, 0
     )
@@ -1173,7 +1365,9 @@ names = {"fixed": "fixed size", "adaptive": "progressive"}
 colors = {"fixed": plots.PALETTE["grey"], "adaptive": plots.PALETTE["blue"]}
 for variant, result in live.items():
     spent = np.cumsum(result["history"].seconds)
-    axis.plot(spent, result["history"].train_loss, color=colors[variant], label=names[variant])
+    axis.plot(
+        spent, result["history"].train_loss, color=colors[variant], label=names[variant]
+    )
 axis.set(xlabel="seconds", ylabel="training loss", title="The same number of epochs")
 axis.legend()
 plots.show(
@@ -1203,10 +1397,21 @@ for variant in ("fixed", "adaptive"):
     stds = np.array([scores(variant, n).std(ddof=1) for n in lengths])
     minutes = np.array(lengths) * cost[variant] / 60
     axis.errorbar(
-        minutes, means, stds, marker="o", capsize=3, color=colors[variant], label=names[variant]
+        minutes,
+        means,
+        stds,
+        marker="o",
+        capsize=3,
+        color=colors[variant],
+        label=names[variant],
     )
     axis.plot(
-        minutes[lengths.index(short)], live[variant]["test"], "*", ms=13, color="#D55E00", zorder=3
+        minutes[lengths.index(short)],
+        live[variant]["test"],
+        "*",
+        ms=13,
+        color=plots.PALETTE["orange"],
+        zorder=3,
     )
     for n, x, y in zip(lengths, minutes, means, strict=True):
         below = variant == "fixed"
@@ -1219,11 +1424,15 @@ for variant in ("fixed", "adaptive"):
             fontsize=8,
             color=colors[variant],
         )
-axis.plot([], [], "*", ms=10, color="#D55E00", label="live, seed 0")
+axis.plot([], [], "*", ms=10, color=plots.PALETTE["orange"], label="live, seed 0")
 axis.set_xscale("log", base=2)
 ticks = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2]
 axis.set_xticks(ticks, [f"{60 * t:.0f} s" if t < 1 else f"{t:g} min" for t in ticks])
-axis.set(xlabel="training time on one core", ylabel="test scenes (%)", title="Accuracy for time")
+axis.set(
+    xlabel="training time on one core",
+    ylabel="test scenes (%)",
+    title="Accuracy for time",
+)
 axis.legend(loc="lower right")
 plots.show(
     figure,
@@ -1274,7 +1483,9 @@ for i, variant in enumerate(variants):
     values = scores(variant, at)
     color = plots.PALETTE["grey" if "fixed" in variant else "blue"]
     axis.plot(values, np.full(len(values), i), ".", color=color, alpha=0.5)
-    axis.errorbar(values.mean(), i, xerr=values.std(ddof=1), fmt="o", capsize=3, color=color)
+    axis.errorbar(
+        values.mean(), i, xerr=values.std(ddof=1), fmt="o", capsize=3, color=color
+    )
 axis.set_yticks(range(len(variants)), variants.values())
 axis.invert_yaxis()
 axis.set(xlabel="test scenes (%)", title=f"Regularisation, {at} epochs")
@@ -1320,12 +1531,18 @@ plots.show(
 )
 
 # %%
-wide_epochs = claims.contrast(scores("adaptive", at, "wide"), scores("fixed", at, "wide"))
-wide_time = claims.contrast(scores("adaptive", at, "wide"), scores("fixed, equal time", at, "wide"))
+wide_epochs = claims.contrast(
+    scores("adaptive", at, "wide"), scores("fixed", at, "wide")
+)
+wide_time = claims.contrast(
+    scores("adaptive", at, "wide"), scores("fixed, equal time", at, "wide")
+)
 for variant in ("fixed", "fixed, equal time", "adaptive"):
     values = scores(variant, at, "wide")
     print(f"wide scenes, {variant:18} {values.mean():.1f} ± {values.std(ddof=1):.1f} %")
-print(f"progressive - fixed {wide_epochs[0]:+.1f} ± {wide_epochs[1]:.1f} points at equal epochs")
+print(
+    f"progressive - fixed {wide_epochs[0]:+.1f} ± {wide_epochs[1]:.1f} points at equal epochs"
+)
 print(f"                    {wide_time[0]:+.1f} ± {wide_time[1]:.1f} at equal time")
 
 # %% [markdown]
@@ -1354,10 +1571,20 @@ for shift, (label, color, found) in enumerate(
 ):
     place = np.array([lengths.index(n) for n in found]) + 0.16 * shift - 0.08
     change, noise = np.array(list(found.values())).T
-    axis.errorbar(place, change, noise, fmt="o", capsize=3, color=plots.PALETTE[color], label=label)
+    axis.errorbar(
+        place,
+        change,
+        noise,
+        fmt="o",
+        capsize=3,
+        color=plots.PALETTE[color],
+        label=label,
+    )
 axis.axhline(0, color=plots.PALETTE["ink"], lw=1)
 axis.set_xticks(range(len(lengths)), lengths)
-axis.set(xlabel="epochs", ylabel="progressive - fixed (points)", title="At equal epochs")
+axis.set(
+    xlabel="epochs", ylabel="progressive - fixed (points)", title="At equal epochs"
+)
 axis.legend()
 plots.show(
     figure,
@@ -1386,7 +1613,9 @@ pays = saving >= gains["resnet50_224"] and at not in loses
 ledger.add("progressive", saving=saving, **loss, **shared, holds=pays)
 beyond = [n for n in lengths if gaps[n][1][0] > gaps[n][1][1]]
 told = ", ".join(f"{gaps[n][1][0]:+.1f} ± {gaps[n][1][1]:.1f} ({n})" for n in lengths)
-pays = len(beyond) > len(lengths) / 2 and all(gaps[n][1][0] > -gaps[n][1][1] for n in lengths)
+pays = len(beyond) > len(lengths) / 2 and all(
+    gaps[n][1][0] > -gaps[n][1][1] for n in lengths
+)
 ledger.add("equal_time", gains=told, **shared, holds=pays)
 gap = adapting["constant"]
 ledger.add("adaptive", gap=gap, **shared, holds=gap[0] > gap[1])
@@ -1407,9 +1636,13 @@ ends = [
     dataclasses.replace(end, image_size=size)
     for end, size in zip((paper_s.first, paper_s.last), here.sizes, strict=True)
 ]
-larger = ProgressiveSchedule(*ends, num_stages=2, epochs=max(4, here.epochs), multiple=8)
+larger = ProgressiveSchedule(
+    *ends, num_stages=2, epochs=max(4, here.epochs), multiple=8
+)
 pictures = {
-    s.image_size: datasets.load(here.pictures, "train", n=here.picture_count, size=s.image_size)
+    s.image_size: datasets.load(
+        here.pictures, "train", n=here.picture_count, size=s.image_size
+    )
     for *_, s in larger.stages()
 }
 first = pictures[larger.first.image_size]
@@ -1457,7 +1690,10 @@ print("it learns:", history.train_loss[-1] < history.train_loss[0])
 listing = timm.list_models("*efficientnetv2*", pretrained=True)
 print("every name has a tag:", all("." in name for name in listing))
 print("tf_efficientnetv2_b0 is among them:", "tf_efficientnetv2_b0" in listing)
-print("tags of S:", [name.partition(".")[2] for name in listing if "tf_efficientnetv2_s." in name])
+print(
+    "tags of S:",
+    [name.partition(".")[2] for name in listing if "tf_efficientnetv2_s." in name],
+)
 
 # %% tags=["nbval-ignore-output"]
 print(len(listing), "names in timm", timm.__version__, "beginning with", listing[0])
@@ -1483,11 +1719,18 @@ print("mean and std:", train_config["mean"], train_config["std"])
 # for training, a random crop with random colours.
 
 # %%
-for_test = {c["input_size"][1]: create_transform(**c) for c in (train_config, test_config)}
+for_test = {
+    c["input_size"][1]: create_transform(**c) for c in (train_config, test_config)
+}
 for_training = create_transform(**train_config, is_training=True)
 for side, prepare in for_test.items():
-    print(f"test at {side}:", " → ".join(type(step).__name__ for step in prepare.transforms))
-print("training:   ", " → ".join(type(step).__name__ for step in for_training.transforms))
+    print(
+        f"test at {side}:",
+        " → ".join(type(step).__name__ for step in prepare.transforms),
+    )
+print(
+    "training:   ", " → ".join(type(step).__name__ for step in for_training.transforms)
+)
 
 # %% tags=["hide-input"]
 random.seed(5)
@@ -1500,7 +1743,8 @@ for axis, (name, view) in zip(axes.flat, views.items(), strict=True):
     # One pixel of the tensor is as large in every panel, as it is for the network's kernels.
     side, margin = view.shape[1], (384 - view.shape[1]) / 2
     axis.imshow(
-        plots.to_image(view * 0.5 + 0.5), extent=(margin, margin + side, margin, margin + side)
+        plots.to_image(view * 0.5 + 0.5),
+        extent=(margin, margin + side, margin, margin + side),
     )
     axis.set(xlim=(0, 384), ylim=(0, 384))
     axis.set_title(name, fontsize=10)
@@ -1527,9 +1771,13 @@ enlarged = []
 for name in photos.names():
     photo = photos.load(name)
     for _ in range(500):
-        *_, height, width = RandomResizedCrop.get_params(photo, (0.08, 1.0), (3 / 4, 4 / 3))
+        *_, height, width = RandomResizedCrop.get_params(
+            photo, (0.08, 1.0), (3 / 4, 4 / 3)
+        )
         in_training = 300 / (height * width) ** 0.5
-        enlarged.append(in_training / (300 / min(photo.size)))  # test: the short side becomes 300
+        enlarged.append(
+            in_training / (300 / min(photo.size))
+        )  # test: the short side becomes 300
 enlarged = np.array(enlarged)
 at_300, at_384 = np.median(enlarged), np.median(enlarged) * 300 / 384
 print("tested at 300, things are more than 20 % larger in training:", at_300 > 1.2)
@@ -1538,7 +1786,10 @@ print("tested at 384, training and test agree within 10 %:", abs(at_384 - 1) < 0
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.6, 2.7))
 axis.hist(
-    enlarged, bins=np.arange(0.7, 4.01, 0.1), color=plots.PALETTE["sky"], label="training crops"
+    enlarged,
+    bins=np.arange(0.7, 4.01, 0.1),
+    color=plots.PALETTE["sky"],
+    label="training crops",
 )
 for place, name, colour in (
     (1, "test at 300", "ink"),
@@ -1546,7 +1797,11 @@ for place, name, colour in (
     (at_300, "median in training", "blue"),
 ):
     axis.axvline(
-        place, color=plots.PALETTE[colour], lw=2, ls="-" if "test" in name else "--", label=name
+        place,
+        color=plots.PALETTE[colour],
+        lw=2,
+        ls="-" if "test" in name else "--",
+        label=name,
     )
 axis.set(
     xlabel="size of an object, test at 300 pixels = 1",
@@ -1637,7 +1892,11 @@ for mode in ("RGBA", "L"):
         prepare(odd)
     except RuntimeError as error:
         print(f"{mode}: RuntimeError: {str(error).splitlines()[0]}")
-    print(f"{mode}: with .convert('RGB'):", tuple(prepare(odd.convert("RGB")).shape)[0], "channels")
+    print(
+        f"{mode}: with .convert('RGB'):",
+        tuple(prepare(odd.convert("RGB")).shape)[0],
+        "channels",
+    )
 
 # %% [markdown]
 # One caution: transparent pixels have a colour, too, and `.convert("RGB")` brings it to light. Is the invisible
@@ -1646,7 +1905,9 @@ for mode in ("RGBA", "L"):
 # %%
 ghost = photos.load("coffee").convert("RGBA")
 ghost.putalpha(0)  # nothing of it can be seen
-same = np.array_equal(np.asarray(ghost.convert("RGB")), np.asarray(photos.load("coffee")))
+same = np.array_equal(
+    np.asarray(ghost.convert("RGB")), np.asarray(photos.load("coffee"))
+)
 print("an invisible coffee is back after convert:", same)
 paper_white = Image.new("RGBA", ghost.size, "white")
 print(
@@ -1674,7 +1935,10 @@ ways = {
 }
 found = {name: probabilities(network, way) for name, way in ways.items()}
 mass = {name: (p * accepted).sum(1).numpy() for name, p in found.items()}
-hits = {name: accepted[torch.arange(len(p)), p.argmax(1)].sum().item() for name, p in found.items()}
+hits = {
+    name: accepted[torch.arange(len(p)), p.argmax(1)].sum().item()
+    for name, p in found.items()
+}
 
 # %% tags=["profile-dependent"]
 for name in (RIGHT, "from 0 to 255"):
@@ -1687,7 +1951,12 @@ print(
 
 # %% tags=["hide-input", "profile-dependent"]
 figure, axis = plt.subplots(figsize=(7.4, 3.2))
-axis.barh(list(mass), [m.mean() for m in mass.values()], color="#CBD5E1", label="mean")
+axis.barh(
+    list(mass),
+    [m.mean() for m in mass.values()],
+    color=plots.PALETTE["pale"],
+    label="mean",
+)
 markers = dict(zip(ACCEPTED, "os^Dv*", strict=True))
 for k, (name, marker) in enumerate(markers.items()):
     rows = np.arange(len(mass)) + 0.11 * (k - 2.5)
@@ -1711,7 +1980,9 @@ plots.show(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 seen = dict(network=here.efficientnet, photos=len(accepted))
-means = dict(right=mass[RIGHT].mean(), wrong=mass[USUAL].mean(), hits=[hits[RIGHT], hits[USUAL]])
+means = dict(
+    right=mass[RIGHT].mean(), wrong=mass[USUAL].mean(), hits=[hits[RIGHT], hits[USUAL]]
+)
 ledger.add("normalisation", **seen, **means, beyond=np.abs(drop).max())
 ledger.add("first_names", **seen, hits=hits[RIGHT], holds=hits[RIGHT] >= 4)
 
@@ -1734,7 +2005,10 @@ for side in sides:
         features = network.forward_features(batch)
     pooled.append(features.mean((2, 3)))
     active.append((features > 0).float().mean())
-pooled, active = torch.stack(pooled), np.array(active)  # pooled: (sizes, photographs, features)
+pooled, active = (
+    torch.stack(pooled),
+    np.array(active),
+)  # pooled: (sizes, photographs, features)
 length = pooled.norm(dim=2, keepdim=True)
 
 # %% [markdown]
@@ -1757,12 +2031,17 @@ for side, hit in zip(sides, hits_at, strict=True):
 plain, stretched = (m.mean(1) for m in mass_at.values())
 print("the mean probability falls with every step:", bool((np.diff(plain) < 0).all()))
 change = [abs(np.ptp(m[start:])) for m in (plain, stretched)]
-print("stretched, the fall beyond the trained size is less than half:", change[1] < change[0] / 2)
+print(
+    "stretched, the fall beyond the trained size is less than half:",
+    change[1] < change[0] / 2,
+)
 
 # %% tags=["hide-input", "profile-dependent"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=(1.35, 1))
 for k, (name, marker) in enumerate(markers.items()):
-    left.plot(sides, mass_at["as they are"][:, k], marker=marker, ms=5, lw=1.3, label=name)
+    left.plot(
+        sides, mass_at["as they are"][:, k], marker=marker, ms=5, lw=1.3, label=name
+    )
 left.plot(sides, plain, color=INK, lw=3, label="mean")
 left.plot(sides, stretched, color=INK, lw=2, ls="--", label="mean, stretched")
 left.set(ylim=(0, 1.03), ylabel="probability of the accepted names", title="Answers")
@@ -1772,7 +2051,9 @@ for values, label, colour in (
     (lengths, "length of the pooled vector", "blue"),
     (active, "share of active features", "orange"),
 ):
-    right.plot(sides, values / values[start], "o-", color=plots.PALETTE[colour], label=label)
+    right.plot(
+        sides, values / values[start], "o-", color=plots.PALETTE[colour], label=label
+    )
 right.set(ylim=(0, None), ylabel=f"relative to {sides[start]} pixels", title="Features")
 right.legend(fontsize=9, loc="lower left")
 for axis in (left, right):
@@ -1785,7 +2066,9 @@ plots.show(
     + "; with stretched features "
     + ", ".join(f"{m:.2f} at {s}" for s, m in zip(sides, stretched, strict=True))
     + ". Right: length of the pooled vector relative to the trained size, "
-    + ", ".join(f"{v:.2f} at {s}" for s, v in zip(sides, lengths / lengths[start], strict=True))
+    + ", ".join(
+        f"{v:.2f} at {s}" for s, v in zip(sides, lengths / lengths[start], strict=True)
+    )
     + "; the share of active features goes the same way.",
     caption=f"{here.efficientnet} on six photographs at several sizes (dotted: trained at {trained}). With six photographs, "
     "read the trend and not the points.",
@@ -1806,7 +2089,13 @@ plots.show(
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 shift = np.ptp(mass_at["as they are"], axis=0).max()
-means = dict(plain=plain, sides=sides, side=sides[start], middle=plain[start], usual=stretched[-1])
+means = dict(
+    plain=plain,
+    sides=sides,
+    side=sides[start],
+    middle=plain[start],
+    usual=stretched[-1],
+)
 ledger.add("test_size", network=here.efficientnet, **means, beyond=shift)
 
 # %% [markdown]

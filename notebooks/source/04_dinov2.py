@@ -24,16 +24,6 @@ import timm
 import torch
 import transformers
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from timm.models.vision_transformer import checkpoint_filter_fn
-from torch import nn
-from torch.nn import functional as F
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import photos, scenes
 from modarch_utils.models import dinov2
@@ -43,6 +33,20 @@ from modarch_utils.training import dino, probes
 from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.self_distillation import plain_attention
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from timm.models.vision_transformer import checkpoint_filter_fn
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+)
 
 plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
@@ -61,7 +65,8 @@ INK = plots.PALETTE["ink"]
 # %%
 folder = zoo.folder(here.dino_patches)
 processor = AutoImageProcessor.from_pretrained(folder)
-patcher = AutoModel.from_pretrained(folder).eval().to(here.device)
+patcher = zoo.whole(AutoModel.from_pretrained(folder), folder)
+patcher = patcher.eval().to(here.device)
 print(type(patcher).__name__)
 
 # %% [markdown]
@@ -72,7 +77,10 @@ print(type(patcher).__name__)
 # %%
 def as_input(images: torch.Tensor) -> torch.Tensor:
     """uint8 pictures (N, 3, H, W), normalised the way the network was trained."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1)
+        for v in (processor.image_mean, processor.image_std)
+    )
     return ((images / 255 - mean) / std).to(here.device)
 
 
@@ -82,7 +90,10 @@ def look(images: torch.Tensor, network: nn.Module) -> probes.Frozen:
     patch = network.config.patch_size
     first = 1 + getattr(network.config, "num_register_tokens", 0)  # you will see why
     tokens = torch.cat(
-        [network(as_input(batch)).last_hidden_state.cpu() for batch in images.split(100)]
+        [
+            network(as_input(batch)).last_hidden_state.cpu()
+            for batch in images.split(100)
+        ]
     )
     grid = images.shape[2] // patch, images.shape[3] // patch
     return probes.Frozen(tokens[:, 0], tokens[:, first:], grid)
@@ -117,7 +128,9 @@ for k, column in enumerate(axes.T):
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-for axis, title in zip(axes[:, 0], ("scene", "three\ncomponents", "first above 0"), strict=True):
+for axis, title in zip(
+    axes[:, 0], ("scene", "three\ncomponents", "first above 0"), strict=True
+):
     axis.set_ylabel(title, fontsize=9)
 plots.show(
     figure,
@@ -185,13 +198,18 @@ plots.show(
 
 # %%
 torch.manual_seed(0)
-net = DinoVisionTransformer(image_size=56, patch_size=14, dim=48, depth=2, num_heads=3, registers=4)
+net = DinoVisionTransformer(
+    image_size=56, patch_size=14, dim=48, depth=2, num_heads=3, registers=4
+)
 x = torch.randn(2, 3, 56, 56)
 with torch.no_grad():
     entering = net.embed(x)
     leaving = net.blocks(entering)
 print("tokens:", tuple(entering.shape), "= 1 class token + 4 registers + 4·4 patches")
-print("two blocks change them by less than 0.001:", bool((leaving - entering).abs().max() < 1e-3))
+print(
+    "two blocks change them by less than 0.001:",
+    bool((leaving - entering).abs().max() < 1e-3),
+)
 
 # %% [markdown]
 # **SwiGLU**, in the giant model only, is a feed-forward network with a gate: one half of the hidden numbers decides how much of the other half
@@ -201,7 +219,10 @@ print("two blocks change them by less than 0.001:", bool((leaving - entering).ab
 gate = SwiGLU(dim=48, mlp_dim=192)
 tokens = torch.randn(5, 48)
 a, b = gate.w12(tokens).chunk(2, dim=-1)
-print("w3(silu(a) · b) is the module:", torch.allclose(gate.w3(F.silu(a) * b), gate(tokens)))
+print(
+    "w3(silu(a) · b) is the module:",
+    torch.allclose(gate.w3(F.silu(a) * b), gate(tokens)),
+)
 print("hidden channels:", a.shape[-1], "instead of 192")
 
 # %% [markdown]
@@ -224,7 +245,9 @@ print("other pixels under the mask, the same answer:", same)
 # %%
 for size in ((56, 56), (56, 84), (28, 112)):
     positions = net.positions(net.grid(*size))
-    print(f"{size[0]}×{size[1]} pixels: grid {net.grid(*size)}, positions {tuple(positions.shape)}")
+    print(
+        f"{size[0]}×{size[1]} pixels: grid {net.grid(*size)}, positions {tuple(positions.shape)}"
+    )
 
 # %% [markdown]
 # ### Equal to the libraries
@@ -240,7 +263,9 @@ def gap(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @torch.no_grad()
 def in_order(features: dinov2.Features) -> torch.Tensor:
-    return torch.cat((features.cls[:, None], features.registers, features.patches), dim=1)
+    return torch.cat(
+        (features.cls[:, None], features.registers, features.patches), dim=1
+    )
 
 
 gaps = {}
@@ -260,7 +285,9 @@ for (name, size), found in gaps.items():
     print(f"{name:26}{size}: relative difference at most 1e-5: {found <= 1e-5}")
 
 # %%
-theirs = timm.create_model("vit_small_patch14_reg4_dinov2", dynamic_img_size=True).eval()
+theirs = timm.create_model(
+    "vit_small_patch14_reg4_dinov2", dynamic_img_size=True
+).eval()
 theirs.load_state_dict(checkpoint_filter_fn(dict(ours.state_dict()), theirs))
 for size in ((224, 224), (140, 224)):
     picture = torch.randn(1, 3, *size)
@@ -279,7 +306,10 @@ ledger.add("equal", gap=max(gaps.values()), holds=max(gaps.values()) <= 1e-5)
 # measurements of frozen features on ImageNet-1k, as everything here with four registers:
 
 # %%
-MAKERS = {name: getattr(dinov2, f"dinov2_{name}") for name in ("small", "base", "large", "giant")}
+MAKERS = {
+    name: getattr(dinov2, f"dinov2_{name}")
+    for name in ("small", "base", "large", "giant")
+}
 quoted, timm_counts = claims.paper("dinov2.models"), claims.paper("dinov2.macs")
 counted = {}
 print(
@@ -308,7 +338,10 @@ for name, make in MAKERS.items():
 # ```
 
 # %%
-giant, slip = claims.paper("dinov2.fine_tuned")["giant"], claims.paper("dinov2.printed_blocks")
+giant, slip = (
+    claims.paper("dinov2.fine_tuned")["giant"],
+    claims.paper("dinov2.printed_blocks"),
+)
 print(f"giant: linear {giant['linear']}, fine-tuned {giant['fine_tuned']}")
 print(
     f"base: {slip['base']} blocks printed, {len(MAKERS['base'](image_size=14).blocks)} in the code"
@@ -331,11 +364,19 @@ ledger.add("macs", ours=told, within=far)
 
 # %%
 CROPS = Crops(
-    global_size=48, local_size=24, global_scale=(0.5, 1.0), local_scale=(0.2, 0.6), hue=0.5
+    global_size=48,
+    local_size=24,
+    global_scale=(0.5, 1.0),
+    local_scale=(0.2, 0.6),
+    hue=0.5,
 )
 one = scenes.render(1, 64, seed=2, framing="close", start=3)
-global_crops, local_crops = multi_crop(one.images, CROPS, torch.Generator().manual_seed(4))
-print("global crops:", tuple(global_crops.shape), "local crops:", tuple(local_crops.shape))
+global_crops, local_crops = multi_crop(
+    one.images, CROPS, torch.Generator().manual_seed(4)
+)
+print(
+    "global crops:", tuple(global_crops.shape), "local crops:", tuple(local_crops.shape)
+)
 
 # %% tags=["hide-input"]
 figure = plt.figure(figsize=(9.4, 4.3), layout="none")
@@ -349,7 +390,13 @@ def tile(image, left, bottom, width):
 
 tile(plots.to_image(one.images[0]), 0.01, 0.34, 0.14)
 figure.text(
-    0.08, 0.27, f"“{one.captions[0]}”", ha="center", fontsize=8.5, style="italic", wrap=True
+    0.08,
+    0.27,
+    f"“{one.captions[0]}”",
+    ha="center",
+    fontsize=8.5,
+    style="italic",
+    wrap=True,
 )
 for k, crop in enumerate(global_crops[:, 0]):
     tile(plots.to_image(crop / 2 + 0.5), 0.235, 0.55 - 0.29 * k + 0.05, 0.115)
@@ -368,7 +415,9 @@ canvas.axis("off")
 arrow = dict(arrowstyle="-|>", mutation_scale=12, color=INK, lw=1.3)
 canvas.add_patch(FancyArrowPatch((0.16, 0.5), (0.225, 0.5), **arrow))
 for y, title, colour in ((0.72, "student", "blue"), (0.28, "teacher", "orange")):
-    canvas.add_patch(Rectangle((0.6, y - 0.1), 0.13, 0.2, fc=plots.PALETTE[colour], ec="none"))
+    canvas.add_patch(
+        Rectangle((0.6, y - 0.1), 0.13, 0.2, fc=plots.PALETTE[colour], ec="none")
+    )
     canvas.text(0.665, y, title, ha="center", va="center", color="white", weight="bold")
     canvas.add_patch(FancyArrowPatch((0.735, y), (0.79, y), **arrow))
 canvas.add_patch(FancyArrowPatch((0.515, 0.72), (0.595, 0.72), **arrow))
@@ -377,15 +426,24 @@ canvas.plot([0.292, 0.292, 0.5], [0.29, 0.12, 0.12], color=INK, lw=1.3)
 canvas.add_patch(FancyArrowPatch((0.5, 0.12), (0.595, 0.24), **arrow))
 canvas.text(0.43, 0.06, "global crops only, whole", ha="center", fontsize=8)
 canvas.add_patch(FancyArrowPatch((0.665, 0.61), (0.665, 0.39), linestyle="--", **arrow))
-canvas.text(0.655, 0.5, "moving average\nof the weights", ha="right", va="center", fontsize=8)
+canvas.text(
+    0.655, 0.5, "moving average\nof the weights", ha="right", va="center", fontsize=8
+)
 for y, text in ((0.72, "answer"), (0.28, "target")):
     canvas.text(0.8, y, text, va="center", fontsize=10)
 canvas.plot([0.87, 0.9, 0.9, 0.87], [0.72, 0.72, 0.28, 0.28], color=INK, lw=1.3)
 canvas.text(0.91, 0.5, "make\nequal", va="center", fontsize=9)
 canvas.text(
-    0.8, 0.62, "learns from\nthe gradient", va="center", fontsize=8, color=plots.PALETTE["blue"]
+    0.8,
+    0.62,
+    "learns from\nthe gradient",
+    va="center",
+    fontsize=8,
+    color=plots.PALETTE["blue"],
 )
-canvas.text(0.8, 0.4, "no gradient", va="center", fontsize=8, color=plots.PALETTE["orange"])
+canvas.text(
+    0.8, 0.4, "no gradient", va="center", fontsize=8, color=plots.PALETTE["orange"]
+)
 plots.show(
     figure,
     alt="One scene is cut into two global and four local crops in changed colours. The student gets all crops, some with masked "
@@ -412,7 +470,9 @@ plots.show(
 # %%
 K, TEMPERATURE = 5, 0.1
 rng = torch.Generator().manual_seed(0)
-logits = 0.3 * torch.randn(3, 3, K, generator=rng)  # (crops, images, K): two global, one local
+logits = 0.3 * torch.randn(
+    3, 3, K, generator=rng
+)  # (crops, images, K): two global, one local
 targets = torch.randn(2, 3, K, generator=rng).softmax(-1)  # (global crops, images, K)
 by_hand = []
 for t in range(2):
@@ -475,7 +535,9 @@ for name, points in (("spread out", spread_out), ("a close pair", close_pair)):
 
 # %%
 rng = torch.Generator().manual_seed(3)
-preferred = torch.randn(16, 8, generator=rng) + 2.5 * (torch.arange(8) == 2)  # all prefer word 2
+preferred = torch.randn(16, 8, generator=rng) + 2.5 * (
+    torch.arange(8) == 2
+)  # all prefer word 2
 plain = preferred.softmax(1)
 q = preferred.exp()
 for _ in range(3):
@@ -483,11 +545,15 @@ for _ in range(3):
     q = q / q.sum(1, keepdim=True)  # a picture's share: one
 print("equal to the function:", torch.allclose(q, dino.sinkhorn_knopp(preferred, 1.0)))
 print("softmax: most used word", plain.sum(0).argmax().item())
-print("Sinkhorn-Knopp: no word gets twice its share:", bool((q.sum(0) < 2 * 16 / 8).all()))
+print(
+    "Sinkhorn-Knopp: no word gets twice its share:", bool((q.sum(0) < 2 * 16 / 8).all())
+)
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.1))
-for axis, values, title in zip(axes, (plain, q), ("softmax", "Sinkhorn-Knopp"), strict=True):
+for axis, values, title in zip(
+    axes, (plain, q), ("softmax", "Sinkhorn-Knopp"), strict=True
+):
     axis.imshow(values, cmap="Blues", vmin=0, vmax=0.8, aspect="auto")
     for k, total in enumerate(values.sum(0)):
         axis.text(k, -1.0, f"{total:.1f}", ha="center", fontsize=8.5)
@@ -517,7 +583,13 @@ plots.show(
 # %%
 pictures = scenes.load(1024, 32, seed=0, framing="close").images
 TINY_CROPS = Crops(
-    24, 16, 2, global_scale=(0.5, 1.0), local_scale=(0.2, 0.6), brightness=0.2, contrast=0.2
+    24,
+    16,
+    2,
+    global_scale=(0.5, 1.0),
+    local_scale=(0.2, 0.6),
+    brightness=0.2,
+    contrast=0.2,
 )
 
 
@@ -535,8 +607,12 @@ def watch(steps: int = 150, **switched) -> np.ndarray:
             batch = pictures[torch.randperm(len(pictures), generator=rng)[:48]]
             views = multi_crop(batch, TINY_CROPS, rng)
             mask = dino.block_masks(2 * len(batch), (3, 3), rng)
-            out = dino.train_step(pair, optimizer, views, mask, temperature=0.015, momentum=0.95)
-            meters.append(dino.diagnostics(out.targets[0], out.student[1], out.features[:48]))
+            out = dino.train_step(
+                pair, optimizer, views, mask, temperature=0.015, momentum=0.95
+            )
+            meters.append(
+                dino.diagnostics(out.targets[0], out.student[1], out.features[:48])
+            )
     return np.array(meters)
 
 
@@ -589,12 +665,17 @@ plots.show(
 # %%
 healthy, *_, all_off = ends.values()
 one_word, uniform = ends["no centring"], ends["no sharpening"]
-print("everything on: all words in use, answers decided:", healthy[0] > 0.9 and healthy[1] < 0.7)
+print(
+    "everything on: all words in use, answers decided:",
+    healthy[0] > 0.9 and healthy[1] < 0.7,
+)
 print("no centring: one word for all pictures:", one_word[0] < 0.05)
 print("no sharpening: every answer uniform:", uniform[1] > 0.97)
 print("no KoLeo: features less spread:", bool(ends["no KoLeo"][3] < healthy[3] - 0.01))
 print("no EMA: no collapse here:", ends["no EMA"][0] > 0.9 and ends["no EMA"][1] < 0.7)
-print("nothing left: one word, and features that are nearly the same:", all_off[3] < 0.4)
+print(
+    "nothing left: one word, and features that are nearly the same:", all_off[3] < 0.4
+)
 
 # %% [markdown]
 # Centring and sharpening pull in opposite directions, and each alone falls into the other's pit: without centring the network
@@ -630,10 +711,15 @@ ledger.add("agreement", **answers, holds=agree)
 
 # %%
 run = records.load("mini_dinov2_pretrained")
-course = {factor: records.select(run, f"{factor}_cls", scored=True) for factor in scenes.CLASSES}
+course = {
+    factor: records.select(run, f"{factor}_cls", scored=True)
+    for factor in scenes.CLASSES
+}
 scored = records.select(run, "epoch", scored=True)
 epochs = records.select(run, "epoch", trained=True)
-print(len(epochs), "epochs of", f"{run['settings']['images']:,}", "scenes, no label used")
+print(
+    len(epochs), "epochs of", f"{run['settings']['images']:,}", "scenes, no label used"
+)
 
 # %% tags=["nbval-ignore-output"]
 for factor, values in course.items():
@@ -644,7 +730,10 @@ print(f"{run['minutes']:.0f} minutes on one thread")
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.4, 3.3))
 for name, colour in (("dino", "blue"), ("ibot", "orange")):
     left.plot(
-        epochs, records.select(run, name, trained=True), color=plots.PALETTE[colour], label=name
+        epochs,
+        records.select(run, name, trained=True),
+        color=plots.PALETTE[colour],
+        label=name,
     )
 left.axhline(
     np.log(run["settings"]["training"]["objective"]["prototypes"]),
@@ -660,10 +749,15 @@ for name, label, colour in (
     ("spread", "spread", "green"),
 ):
     middle.plot(
-        epochs, records.select(run, name, trained=True), color=plots.PALETTE[colour], label=label
+        epochs,
+        records.select(run, name, trained=True),
+        color=plots.PALETTE[colour],
+        label=label,
     )
 middle.set(title="Meters", ylim=(0, 1.05))
-for (factor, values), colour in zip(course.items(), ("pink", "amber", "sky"), strict=True):
+for (factor, values), colour in zip(
+    course.items(), ("pink", "amber", "sky"), strict=True
+):
     right.plot(scored, values, "o-", ms=3, color=plots.PALETTE[colour], label=factor)
     right.plot(0, values[0], "o", ms=8, mfc="white", color=plots.PALETTE[colour])
 right.set(title="k-NN on held-out scenes (%)", ylim=(0, 103))
@@ -710,7 +804,10 @@ print("the student sees them at", distilled["settings"]["image_size"])
 
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.4))
-for record, style, name in ((distilled, "-", "distilled"), (run, ":", "self-distilled")):
+for record, style, name in (
+    (distilled, "-", "distilled"),
+    (run, ":", "self-distilled"),
+):
     x = records.select(record, "epoch", scored=True)
     for factor, colour in zip(scenes.CLASSES, ("pink", "amber", "sky"), strict=True):
         axis.plot(
@@ -758,7 +855,13 @@ def result(name: str, what: str) -> np.ndarray:
 
 
 settings = study["settings"]
-print(settings["labelled"], "labelled scenes,", settings["test_images"], "test scenes,", end=" ")
+print(
+    settings["labelled"],
+    "labelled scenes,",
+    settings["test_images"],
+    "test scenes,",
+    end=" ",
+)
 print("seeds", settings["seeds"])
 
 # %% tags=["hide-input"]
@@ -776,7 +879,9 @@ for axis, factor in zip(axes, scenes.CLASSES, strict=True):
             label=label,
         )
         axis.bar_label(bars, fmt="%.0f", padding=2, fontsize=8)
-    axis.axvline(100 / len(scenes.CLASSES[factor]), color=INK, ls=":", lw=1.2, label="chance")
+    axis.axvline(
+        100 / len(scenes.CLASSES[factor]), color=INK, ls=":", lw=1.2, label="chance"
+    )
     axis.set(title=f"{factor} (%)", xlim=(0, 114), xticks=[0, 50, 100])
     axis.grid(False, axis="y")
 axes[0].set_yticks(places, NAMES.values())
@@ -810,7 +915,9 @@ plots.show(
 # %% tags=["hide-input", "nbval-ignore-output"]
 shape_knn = {name: result(name, "shape_knn") for name in NAMES}
 gain = claims.contrast(shape_knn["mini-dinov2-pretrained"], shape_knn["untrained"])
-colour = claims.contrast(result("mini-dinov2", "colour_knn"), result("untrained", "colour_knn"))
+colour = claims.contrast(
+    result("mini-dinov2", "colour_knn"), result("untrained", "colour_knn")
+)
 behind = claims.contrast(shape_knn["teacher"], shape_knn["mini-dinov2"])
 knn = {name: values.mean() for name, values in shape_knn.items()}
 ledger.add("shapes", knn=knn, gain=gain, minutes=run["minutes"], beyond=gain[0])
@@ -842,7 +949,9 @@ for axis, task in zip(axes[0], unseen, strict=True):
     axis.grid(False, axis="y")
 axes[0, 0].set_yticks(places, NAMES.values())
 axes[0, 0].invert_yaxis()
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+figure.legend(
+    *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2
+)
 plots.show(
     figure,
     alt="Bars of k-NN and linear accuracy on data of another kind. "
@@ -866,11 +975,17 @@ plots.show(
 
 # %% tags=["profile-dependent"]
 folder = zoo.folder(here.dino)
-model = AutoModel.from_pretrained(folder).eval().to(here.device)
+model = zoo.whole(AutoModel.from_pretrained(folder), folder)
+model = model.eval().to(here.device)
 known = scenes.load(1000, SIDE, seed=0, framing="close")
 asked = scenes.load(300, SIDE, seed=2, framing="close")
 known_features, asked_features = look(known.images, model), look(asked.images, model)
-print("class tokens:", tuple(known_features.cls.shape)[:1], "patches:", known_features.grid)
+print(
+    "class tokens:",
+    tuple(known_features.cls.shape)[:1],
+    "patches:",
+    known_features.grid,
+)
 
 # %% [markdown]
 # ```{admonition} Common mistake: the processor that was not asked
@@ -882,7 +997,9 @@ print("class tokens:", tuple(known_features.cls.shape)[:1], "patches:", known_fe
 
 # %% tags=["profile-dependent"]
 bare = transformers.BitImageProcessor()
-print("mean and crop of this checkpoint:", processor.image_mean, processor.do_center_crop)
+print(
+    "mean and crop of this checkpoint:", processor.image_mean, processor.do_center_crop
+)
 print("of a bare processor:             ", bare.image_mean, bare.do_center_crop)
 
 # %% [markdown]
@@ -906,7 +1023,10 @@ for factor in scenes.CLASSES:
 # the mean patch side by side:
 
 # %%
-both = [torch.cat((f.cls, f.mean_patch), 1).numpy() for f in (known_features, asked_features)]
+both = [
+    torch.cat((f.cls, f.mean_patch), 1).numpy()
+    for f in (known_features, asked_features)
+]
 for factor in scenes.CLASSES:
     linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     linear.fit(both[0], known.labels(factor))
@@ -987,7 +1107,9 @@ plots.show(
 # many steps.
 
 # %%
-few = torch.cat([(known.shape == k).nonzero()[:5, 0] for k in range(len(scenes.SHAPES))])
+few = torch.cat(
+    [(known.shape == k).nonzero()[:5, 0] for k in range(len(scenes.SHAPES))]
+)
 inputs, targets = as_input(known.images[few]), known.shape[few].to(here.device)
 print(len(few), "labelled scenes")
 
@@ -1010,7 +1132,10 @@ def finetune(classifier: nn.Module, backbone_lr: float, steps: int) -> dict[str,
 
     @torch.no_grad()
     def right(data: scenes.Scenes) -> float:
-        answers = [classifier(as_input(b)).logits.argmax(1).cpu() for b in data.images.split(100)]
+        answers = [
+            classifier(as_input(b)).logits.argmax(1).cpu()
+            for b in data.images.split(100)
+        ]
         return 100 * (torch.cat(answers) == data.shape).float().mean().item()
 
     return {"few": right(known[few]), "test": right(asked)}
@@ -1026,7 +1151,10 @@ few_labels = {
         "test": 100 * linear.score(both[1], asked.shape),
     }
 }
-classifier = AutoModelForImageClassification.from_pretrained(folder, num_labels=len(scenes.SHAPES))
+classifier = AutoModelForImageClassification.from_pretrained(
+    folder, num_labels=len(scenes.SHAPES)
+)
+zoo.whole(classifier, folder, fresh=("classifier.",))  # all but the new head
 few_labels["fine-tuned"] = finetune(classifier, 1e-4, steps=40)
 scratch = AutoModelForImageClassification.from_config(
     AutoConfig.from_pretrained(folder, num_labels=len(scenes.SHAPES))
@@ -1034,18 +1162,24 @@ scratch = AutoModelForImageClassification.from_config(
 few_labels["from scratch"] = finetune(scratch, 1e-3, steps=120)
 print(type(classifier).__name__)
 print(
-    "its classifier takes", classifier.classifier.in_features, "numbers: class token and mean patch"
+    "its classifier takes",
+    classifier.classifier.in_features,
+    "numbers: class token and mean patch",
 )
 
 # %% tags=["nbval-ignore-output"]
 for name, accuracy in few_labels.items():
-    print(f"{name:13} {accuracy['test']:5.1f} % on shape with {len(few)} labelled scenes")
+    print(
+        f"{name:13} {accuracy['test']:5.1f} % on shape with {len(few)} labelled scenes"
+    )
 
 # %% tags=["profile-dependent"]
 print("all three know the forty:", all(a["few"] >= 95 for a in few_labels.values()))
 tests = {name: accuracy["test"] for name, accuracy in few_labels.items()}
 ahead = min(tests["linear probe"], tests["fine-tuned"]) - tests["from scratch"]
-print("pretrained features are more than 20 points ahead of a random start:", ahead > 20)
+print(
+    "pretrained features are more than 20 points ahead of a random start:", ahead > 20
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 told = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in tests.items())
@@ -1061,7 +1195,9 @@ ledger.add("five_labels", ours=told, beyond=ahead)
 # %%
 without = transformers.Dinov2Model.from_pretrained(folder).eval().to(here.device)
 with torch.no_grad():
-    right, wrong = (m(as_input(asked.images[:8])).pooler_output for m in (model, without))
+    right, wrong = (
+        m(as_input(asked.images[:8])).pooler_output for m in (model, without)
+    )
 print("loaded as:", type(without).__name__)
 print("the same features:", torch.allclose(right, wrong, atol=1e-3))
 
@@ -1093,7 +1229,9 @@ def listing(tokens: torch.Tensor) -> str:
     B, N, D = patches.shape
     side = int(N**0.5)
     try:
-        return f"a grid of {tuple(patches.reshape(B, side, side, D).shape[1:3])}, no error"
+        return (
+            f"a grid of {tuple(patches.reshape(B, side, side, D).shape[1:3])}, no error"
+        )
     except RuntimeError:
         return "RuntimeError"
 
@@ -1124,7 +1262,11 @@ print("grid:", tuple(spatial.shape[2:]), "of", patches.shape[1], "patches")
 # %%
 odd = torch.zeros(1, 3, 8 * PATCH + 5, 8 * PATCH + 5, dtype=torch.uint8)
 with torch.no_grad():
-    print("transformers:", model(as_input(odd)).last_hidden_state.shape[1] - 1 - R, "patches")
+    print(
+        "transformers:",
+        model(as_input(odd)).last_hidden_state.shape[1] - 1 - R,
+        "patches",
+    )
 try:
     dinov2.dinov2_small().grid(230, 230)
 except ValueError as error:
@@ -1175,7 +1317,9 @@ for k, column in enumerate(axes.T):
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         axis.spines[:].set_visible(False)
-for axis, title in zip(axes[:, 0], ("scene", "mask", "found", "depth", "found"), strict=True):
+for axis, title in zip(
+    axes[:, 0], ("scene", "mask", "found", "depth", "found"), strict=True
+):
     axis.set_ylabel(title, fontsize=9.5)
 plots.show(
     figure,
@@ -1190,22 +1334,29 @@ plots.show(
 
 # %% tags=["nbval-ignore-output"]
 print(f"{'':18}{'mIoU':>7}{'depth, linear':>15}{'depth, head':>13}   (mean: ", end="")
-print(f"{result('pixels', 'depth_mean_rmse_log').mean():.3f}, each pixel's mean: ", end="")
+print(
+    f"{result('pixels', 'depth_mean_rmse_log').mean():.3f}, each pixel's mean: ", end=""
+)
 print(f"{result('pixels', 'depth_pixel_mean_rmse_log').mean():.3f})")
 for name, title in NAMES.items():
     values = [
         result(name, w).mean()
         for w in ("segment_miou", "depth_linear_rmse_log", "depth_head_rmse_log")
     ]
-    print(f"{title.split(chr(10))[0]:18}{values[0]:7.3f}{values[1]:15.3f}{values[2]:13.3f}")
+    print(
+        f"{title.split(chr(10))[0]:18}{values[0]:7.3f}{values[1]:15.3f}{values[2]:13.3f}"
+    )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 OURS = ("mini-dinov2", "mini-dinov2-pretrained")
 found = {n: result(n, "segment_miou").mean() for n in OURS}
-told = f"mIoU {miou:.2f} live; record " + ", ".join(f"{n} {v:.2f}" for n, v in found.items())
+told = f"mIoU {miou:.2f} live; record " + ", ".join(
+    f"{n} {v:.2f}" for n, v in found.items()
+)
 ledger.add("segmentation", ours=told, beyond=min(found.values()))
 errors = {
-    n: (result(n, "depth_head_rmse_log") / result(n, "depth_mean_rmse_log")).mean() for n in OURS
+    n: (result(n, "depth_head_rmse_log") / result(n, "depth_mean_rmse_log")).mean()
+    for n in OURS
 }
 told = ", ".join(f"{n} {v:.2f}" for n, v in errors.items())
 ledger.add("depth", errors=told, within=max(errors.values()))
@@ -1217,7 +1368,10 @@ ledger.add("depth", errors=told, within=max(errors.values()))
 # true mask (IoU), for each network, against two baselines: the pixels' own principal component, and always guessing the middle of the picture.
 
 # %% tags=["hide-input"]
-values = {title.replace("\n", " "): result(name, "principal_iou") for name, title in NAMES.items()}
+values = {
+    title.replace("\n", " "): result(name, "principal_iou")
+    for name, title in NAMES.items()
+}
 values["the middle of\nthe picture"] = result("pixels", "middle_iou")
 figure, axis = plt.subplots(figsize=(6.6, 3.2))
 colours = [plots.PALETTE["green" if "distilled" in n else "grey"] for n in values]
@@ -1253,7 +1407,9 @@ photo = torch.from_numpy(np.array(stereo.left)).permute(2, 0, 1)[None]
 rows, columns = SIDE // PATCH, round(SIDE / PATCH * photo.shape[3] / photo.shape[2])
 wide = rows * PATCH, columns * PATCH
 resized = (
-    F.interpolate(photo.float(), wide, mode="bicubic", antialias=True).clamp(0, 255).to(torch.uint8)
+    F.interpolate(photo.float(), wide, mode="bicubic", antialias=True)
+    .clamp(0, 255)
+    .to(torch.uint8)
 )
 features = look(resized, model)
 print("photograph:", tuple(photo.shape[2:]), "patches:", features.grid)
@@ -1267,7 +1423,9 @@ depth_guess = depth_model.predict(features, photo.shape[2:])[0]
 measured = np.isfinite(stereo.disparity)
 lower = np.broadcast_to(np.arange(photo.shape[2])[:, None], measured.shape)
 order = {
-    "depth head": stats.spearmanr(-depth_guess.numpy()[measured], stereo.disparity[measured])[0],
+    "depth head": stats.spearmanr(
+        -depth_guess.numpy()[measured], stereo.disparity[measured]
+    )[0],
     "lower is nearer": stats.spearmanr(lower[measured], stereo.disparity[measured])[0],
 }
 
@@ -1275,7 +1433,9 @@ order = {
 figure, axes = plt.subplots(1, 4, figsize=(10.6, 2.3))
 axes[0].imshow(stereo.left)
 extent = (0, photo.shape[3], photo.shape[2], 0)
-axes[1].imshow(painted(probes.principal_maps(features)[0]), interpolation="nearest", extent=extent)
+axes[1].imshow(
+    painted(probes.principal_maps(features)[0]), interpolation="nearest", extent=extent
+)
 axes[2].imshow(-depth_guess, cmap="viridis")
 axes[3].imshow(stereo.disparity, cmap="viridis")
 for axis, title in zip(
@@ -1303,7 +1463,9 @@ plots.show(
 
 # %% tags=["profile-dependent"]
 ahead = order["depth head"] - order["lower is nearer"]
-print("the head orders the points better than the baseline, by 0.1 or more:", ahead >= 0.1)
+print(
+    "the head orders the points better than the baseline, by 0.1 or more:", ahead >= 0.1
+)
 
 # %% [markdown]
 # On the laptop it is hardly better. A network that has seen rendered scenes, and a head trained on them, do not know workshops. This is the honest limit of a small
@@ -1332,7 +1494,8 @@ print(
 
 # %%
 large_folder = zoo.folder(here.dino_large)
-large = AutoModel.from_pretrained(large_folder).eval().to(here.device)
+large = zoo.whole(AutoModel.from_pretrained(large_folder), large_folder)
+large = large.eval().to(here.device)
 side = large.config.image_size
 batch = []
 for name in ("chelsea", "coffee", "astronaut", "rocket", "china", "flower"):
@@ -1350,11 +1513,17 @@ print("photographs:", lengths.shape[1])
 # %% tags=["hide-input", "profile-dependent"]
 last = lengths[-1]
 ratio = (last.max() / last.median()).item()
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3), width_ratios=(1.2, 1.2, 1))
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(10, 3), width_ratios=(1.2, 1.2, 1)
+)
 left.hist(last.flatten().numpy(), bins=40, color=plots.PALETTE["blue"])
-left.set(xlabel="length of a patch's vector, last layer", ylabel="patches", yscale="log")
+left.set(
+    xlabel="length of a patch's vector, last layer", ylabel="patches", yscale="log"
+)
 for q, label, colour in ((1.0, "longest", "orange"), (0.5, "median", "blue")):
-    middle.plot(lengths.flatten(1).quantile(q, 1), color=plots.PALETTE[colour], label=label)
+    middle.plot(
+        lengths.flatten(1).quantile(q, 1), color=plots.PALETTE[colour], label=label
+    )
 middle.set(xlabel="layer", ylabel="length", ylim=(0, None))
 middle.legend()
 cells = side // large.config.patch_size
@@ -1381,7 +1550,9 @@ ledger.add("long_patches", network=here.dino_large, beyond=ratio)
 pixels = as_input(asked.images[:32])
 with torch.inference_mode():
     speed = measure.throughput(lambda: model(pixels), len(pixels), warmup=1, repeats=5)
-print(f"{here.dino} on {here.device.type}: {speed:.0f} pictures of {SIDE} pixels a second")
+print(
+    f"{here.dino} on {here.device.type}: {speed:.0f} pictures of {SIDE} pixels a second"
+)
 
 # %% [markdown]
 # ## Now you

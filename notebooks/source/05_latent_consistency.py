@@ -34,8 +34,6 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.utils import logging
-from torchvision.utils import make_grid
-
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import pairs
 from modarch_utils.models import mini_sd, reader
@@ -49,6 +47,7 @@ from modarch_utils.training.latent_consistency import (
     encode_prompts,
     guidance_embedding,
 )
+from torchvision.utils import make_grid
 
 for library in (logging, transformers.logging):
     library.set_verbosity_error()
@@ -83,7 +82,10 @@ print("points:", tuple(real.shape), "Gaussians:", label.unique().tolist())
 # %%
 noise = torch.randn(real.shape, generator=rng)
 noisy = {t: schedule.add_noise(real, noise, t) for t in (0, 250, 500, 999)}
-ends = [f"t = {t}: signal {schedule.alphas[t]:.3f}, noise {schedule.sigmas[t]:.3f}" for t in noisy]
+ends = [
+    f"t = {t}: signal {schedule.alphas[t]:.3f}, noise {schedule.sigmas[t]:.3f}"
+    for t in noisy
+]
 print(*ends, sep="\n")
 
 # %% tags=["hide-input"]
@@ -94,7 +96,9 @@ INK = plots.PALETTE["ink"]
 def scatter(axis, x, title="", colors=plots.PALETTE["blue"], limit=2.3):
     """Points on a square that is the same in every figure."""
     axis.scatter(*x.T, s=3, c=colors, alpha=0.6, linewidths=0)
-    axis.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
+    axis.set(
+        xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal"
+    )
     axis.set_title(title, fontsize=10)
 
 
@@ -195,7 +199,9 @@ print("diffusers' DDIMScheduler makes the same step:", same)
 # ```
 
 # %%
-clipped = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+clipped = DDIMScheduler(
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+)
 clipped.set_timesteps(50)
 point, t = torch.tensor([[1.41, 0.0]]), 19
 x = schedule.add_noise(point, torch.zeros(1, 2), t)
@@ -216,7 +222,13 @@ nearest = torch.cdist(paths[50][-1], points.centres()).argmin(1)
 some = torch.cat([(nearest == i).nonzero()[:4, 0] for i in range(8)])
 figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.75))
 for axis, n in zip(axes, (50, 4, 2, 1), strict=True):
-    scatter(axis, paths[n][-1][:1500], f"{n} step{'s' * (n > 1)}", "#CBD5E1", limit=2.6)
+    scatter(
+        axis,
+        paths[n][-1][:1500],
+        f"{n} step{'s' * (n > 1)}",
+        plots.PALETTE["pale"],
+        limit=2.6,
+    )
     for i in some:
         color = COLORS[nearest[i]]
         axis.plot(*paths[n][:, i].T, color=color, lw=1.1)
@@ -274,7 +286,9 @@ for t, s in zip(times, times[1:], strict=False):
     fan.append(schedule.ddim_step(fan[-1], epsilon, t, s))
 fan = torch.stack(fan)
 reached = torch.cdist(fan[-1], points.centres()).argmin(1)
-print("all six began at Gaussian 0; they end at more than one:", len(reached.unique()) > 1)
+print(
+    "all six began at Gaussian 0; they end at more than one:", len(reached.unique()) > 1
+)
 
 # %% [markdown]
 # And along one path? The teacher's own guesses are not consistent at all. They wander from the middle of the circle to the end:
@@ -299,19 +313,23 @@ by_teacher = along(lambda x, t: schedule.clean(x, teacher(x, t), t))
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.9))
-scatter(left, real, "", "#CBD5E1", limit=2.6)
+scatter(left, real, "", plots.PALETTE["pale"], limit=2.6)
 for i in range(6):
     left.plot(*fan[:, i].T, lw=1.2, color=COLORS[reached[i]])
     left.plot(*fan[0, i], "s", ms=5, color=COLORS[reached[i]])
     left.plot(*fan[-1, i], "o", ms=5, color=COLORS[reached[i]])
 left.plot(*one[0], "*", ms=15, color=INK, zorder=6)
 left.set_title("one clean point, six noises")
-scatter(right, real, "", "#CBD5E1", limit=2.6)
+scatter(right, real, "", plots.PALETTE["pale"], limit=2.6)
 right.plot(*path.T, color=plots.PALETTE["sky"], alpha=0.5, lw=7, label="the path")
-right.plot(*by_teacher.T, ".-", color=plots.PALETTE["orange"], lw=0.8, ms=5, label="guesses")
+right.plot(
+    *by_teacher.T, ".-", color=plots.PALETTE["orange"], lw=0.8, ms=5, label="guesses"
+)
 right.plot(*path[-1], "o", ms=7, color=INK, label="its end")
 right.set_title("one path")
-right.legend(loc="lower right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+right.legend(
+    loc="lower right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none"
+)
 plots.show(
     figure,
     alt="Left: six squares, noisy versions of one starred point on the right of the circle, and the paths that lead from them; "
@@ -341,9 +359,13 @@ fine = torch.cat((torch.linspace(0, 1, 300), torch.linspace(1, 20, 300)))
 c_skip, c_out = consistency.scalings(fine, config)
 figure, axis = plt.subplots(figsize=(6.4, 2.7))
 axis.plot(fine, c_skip, color=plots.PALETTE["blue"], label="c_skip: how much of x")
-axis.plot(fine, c_out, color=plots.PALETTE["orange"], label="c_out: how much of the guess")
+axis.plot(
+    fine, c_out, color=plots.PALETTE["orange"], label="c_out: how much of the guess"
+)
 whole = torch.arange(21)
-for values, color in zip(consistency.scalings(whole, config), ("blue", "orange"), strict=True):
+for values, color in zip(
+    consistency.scalings(whole, config), ("blue", "orange"), strict=True
+):
     axis.plot(whole, values, "o", ms=4, color=plots.PALETTE[color])
 axis.set_xscale("symlog", linthresh=1)
 axis.set_xticks([0, 0.25, 0.5, 1, 5, 19], ["0", "¼", "½", "1", "5", "19"])
@@ -412,7 +434,9 @@ loss = ((delta.square() + config.huber_c**2).sqrt() - config.huber_c).mean()
 
 model = consistency.ConsistencyDistillation(teacher, student, config)
 outcome = model(x0, step)
-print("the package computes the same loss:", torch.allclose(outcome.loss, loss, atol=1e-6))
+print(
+    "the package computes the same loss:", torch.allclose(outcome.loss, loss, atol=1e-6)
+)
 loss.backward()
 three = {"teacher": teacher, "student": student, "target": target}
 for name, network in three.items():
@@ -453,7 +477,9 @@ def draw_samples(network, steps, setting=config, seed=0):
 def score(model, steps=(1, 2, 4)):
     """Energy distance of the target network's samples, for each number of steps."""
     return [
-        points.energy_distance(subset, draw_samples(model.target, n, model.config)[:2000])
+        points.energy_distance(
+            subset, draw_samples(model.target, n, model.config)[:2000]
+        )
         for n in steps
     ]
 
@@ -461,7 +487,10 @@ def score(model, steps=(1, 2, 4)):
 start = time.perf_counter()
 lcm, curve = points.distil(teacher, config, steps=2000, watch=score)
 lcm_minutes = (time.perf_counter() - start) / 60
-print("one step, before and after: better than tenfold:", curve[0][1][0] > 10 * curve[-1][1][0])
+print(
+    "one step, before and after: better than tenfold:",
+    curve[0][1][0] > 10 * curve[-1][1][0],
+)
 
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3))
@@ -477,16 +506,28 @@ for i, n in enumerate((1, 2, 4)):
 axis.axhline(ddim[50], color=INK, lw=1.2, ls="--")
 axis.text(2000, ddim[50] * 1.12, "DDIM, 50 steps", ha="right", fontsize=9)
 axis.axhline(floor, color=plots.PALETTE["grey"], lw=1.2, ls=":")
-axis.text(0, floor * 0.86, "two real samples", va="top", fontsize=9, color=plots.PALETTE["grey"])
+axis.text(
+    0,
+    floor * 0.86,
+    "two real samples",
+    va="top",
+    fontsize=9,
+    color=plots.PALETTE["grey"],
+)
 axis.set(
-    yscale="log", ylim=(floor / 1.8, 1), xlabel="steps of distillation", ylabel="energy distance"
+    yscale="log",
+    ylim=(floor / 1.8, 1),
+    xlabel="steps of distillation",
+    ylabel="energy distance",
 )
 axis.legend(loc="upper right", ncols=3)
 plots.show(
     figure,
     alt="Energy distance against steps of distillation, for samples in 1, 2 and 4 steps; all fall steeply within the first thousand steps and "
     "then slowly, and end above the line of DDIM with 50 steps. Final values: "
-    + ", ".join(f"{n} steps {v:.4f}" for n, v in zip((1, 2, 4), curve[-1][1], strict=True))
+    + ", ".join(
+        f"{n} steps {v:.4f}" for n, v in zip((1, 2, 4), curve[-1][1], strict=True)
+    )
     + ".",
     caption="Quality of few-step samples while the student learns (logarithmic; lower is better).",
 )
@@ -503,15 +544,23 @@ off = {
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.6), width_ratios=(1, 1.2))
-scatter(left, real, "", "#CBD5E1", limit=2.6)
+scatter(left, real, "", plots.PALETTE["pale"], limit=2.6)
 left.plot(*path.T, color=INK, lw=1.5)
 for (name, answers), color in zip(
-    (("teacher's guess", by_teacher), ("student's answer", by_lcm)), ("orange", "blue"), strict=True
+    (("teacher's guess", by_teacher), ("student's answer", by_lcm)),
+    ("orange", "blue"),
+    strict=True,
 ):
     left.plot(*answers.T, ".", ms=6, color=plots.PALETTE[color])
-    right.plot(at, off[name], "o-", ms=3, lw=1.3, color=plots.PALETTE[color], label=name)
+    right.plot(
+        at, off[name], "o-", ms=3, lw=1.3, color=plots.PALETTE[color], label=name
+    )
 left.set_title("one path")
-right.set(xlabel="time t of the point asked", ylabel="distance from the path's end", ylim=(0, None))
+right.set(
+    xlabel="time t of the point asked",
+    ylabel="distance from the path's end",
+    ylim=(0, None),
+)
 right.legend(loc="upper left")
 plots.show(
     figure,
@@ -540,7 +589,10 @@ plots.show(
 twice = [draw_samples(lcm.target, 4, seed=seed) for seed in (0, 1)]
 print("4 steps of LCM, two runs, same start: the same samples:", torch.equal(*twice))
 again = consistency.ddim(teacher, start_noise, 4, config)[-1]
-print("4 steps of DDIM, two runs, same start: the same samples:", torch.equal(again, paths[4][-1]))
+print(
+    "4 steps of DDIM, two runs, same start: the same samples:",
+    torch.equal(again, paths[4][-1]),
+)
 
 # %% [markdown]
 # diffusers' `LCMScheduler` runs the same loop. Give it our student and the same noise:
@@ -580,8 +632,17 @@ plots.show(
 
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6.4, 3.2))
-for values, color, name in ((ddim, "grey", "DDIM (teacher)"), (reached, "blue", "LCM (student)")):
-    axis.plot(list(values), list(values.values()), "o-", color=plots.PALETTE[color], label=name)
+for values, color, name in (
+    (ddim, "grey", "DDIM (teacher)"),
+    (reached, "blue", "LCM (student)"),
+):
+    axis.plot(
+        list(values),
+        list(values.values()),
+        "o-",
+        color=plots.PALETTE[color],
+        label=name,
+    )
 axis.axhline(floor, color=INK, ls=":", lw=1.2)
 axis.text(1, floor * 0.86, "two real samples", va="top", fontsize=9)
 axis.set(
@@ -633,7 +694,9 @@ print(
 )
 
 # %% tags=["hide-input"]
-figure, (axis, left, right) = plt.subplots(1, 3, figsize=(9.8, 3), width_ratios=(1.7, 1, 1))
+figure, (axis, left, right) = plt.subplots(
+    1, 3, figsize=(9.8, 3), width_ratios=(1.7, 1, 1)
+)
 for k, found, color in ((20, curve, "blue"), (1, curve_close, "orange")):
     axis.plot(
         [s for s, _ in found],
@@ -698,11 +761,17 @@ for name, setting in (("with", bound), ("without", free)):
     )
     pair[name] = draw_samples(student.target, 1, setting), losses
 spread = {name: x.std(0).norm().item() for name, (x, _) in pair.items()}
-print("without it, the loss is lower:", pair["without"][1][-1][1] < pair["with"][1][-1][1])
-print("and the samples have lost their spread:", spread["without"] < 0.2 * spread["with"])
+print(
+    "without it, the loss is lower:", pair["without"][1][-1][1] < pair["with"][1][-1][1]
+)
+print(
+    "and the samples have lost their spread:", spread["without"] < 0.2 * spread["with"]
+)
 
 # %% tags=["hide-input"]
-figure, (axis, left, right) = plt.subplots(1, 3, figsize=(9.8, 3), width_ratios=(1.7, 1, 1))
+figure, (axis, left, right) = plt.subplots(
+    1, 3, figsize=(9.8, 3), width_ratios=(1.7, 1, 1)
+)
 for name, color in (("with", "blue"), ("without", "orange")):
     found = pair[name][1]
     axis.plot(
@@ -781,7 +850,9 @@ torch.set_num_threads(threads)  # pictures are large enough for all of them
 pipe = zoo.load_pipeline("mini-sd")
 for name in ("text_encoder", "unet", "vae"):
     part = getattr(pipe, name)
-    print(f"{name:13}{type(part).__name__:21}{measure.count_params(part):10,} parameters")
+    print(
+        f"{name:13}{type(part).__name__:21}{measure.count_params(part):10,} parameters"
+    )
 
 # %%
 PROMPTS = [
@@ -799,7 +870,9 @@ GUIDANCE = 3.0
 
 def draw(pipe, prompts, steps, guidance=GUIDANCE, seed=0, **options):
     """One picture for each prompt, (N, 3, H, W) in [0, 1]; a seed stands for a starting noise."""
-    noises = [torch.Generator().manual_seed(1000 * seed + i) for i in range(len(prompts))]
+    noises = [
+        torch.Generator().manual_seed(1000 * seed + i) for i in range(len(prompts))
+    ]
     return pipe(
         prompts,
         num_inference_steps=steps,
@@ -810,11 +883,15 @@ def draw(pipe, prompts, steps, guidance=GUIDANCE, seed=0, **options):
     ).images
 
 
-pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+pipe.scheduler = DDIMScheduler.from_config(
+    pipe.scheduler.config, timestep_spacing="trailing"
+)
 fifty = draw(pipe, PROMPTS, steps=50)
 
 # %% tags=["hide-input"]
-figure = plots.image_grid(fifty, [textwrap.fill(text, 22) for text in PROMPTS], ncols=4, size=1.7)
+figure = plots.image_grid(
+    fifty, [textwrap.fill(text, 22) for text in PROMPTS], ncols=4, size=1.7
+)
 plots.show(
     figure,
     alt="Eight pictures by mini-sd, each under its prompt: " + "; ".join(PROMPTS) + ".",
@@ -846,7 +923,9 @@ noise = torch.randn(latent.shape, generator=rng)
 def decode(latents):
     """Pictures (N, 3, H, W) in [0, 1] of scaled latents."""
     with torch.no_grad():
-        return pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample / 2 + 0.5
+        return (
+            pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample / 2 + 0.5
+        )
 
 
 TIMES = (0, 250, 500, 750, 999)
@@ -904,7 +983,10 @@ theirs = pipe(
     latents=start_latents,
     output_type="latent",
 ).images
-print("25 steps of ours equal diffusers' pipeline:", torch.allclose(ours, theirs, atol=1e-3))
+print(
+    "25 steps of ours equal diffusers' pipeline:",
+    torch.allclose(ours, theirs, atol=1e-3),
+)
 
 # %% [markdown]
 # ### How many steps, and with or without guidance
@@ -914,7 +996,9 @@ print("25 steps of ours equal diffusers' pipeline:", torch.allclose(ours, theirs
 # %%
 STEPS = (1, 2, 4, 8, 25, 50)
 few = [PROMPTS[i] for i in (0, 4, 6)]
-pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, set_alpha_to_one=False)
+pipe.scheduler = DDIMScheduler.from_config(
+    pipe.scheduler.config, set_alpha_to_one=False
+)
 strips = {
     scale: torch.stack([draw(pipe, few, n, guidance=scale) for n in STEPS], dim=1)
     for scale in (1.0, GUIDANCE)
@@ -928,7 +1012,9 @@ def steps_name(n):
 
 
 rows = {
-    f"{textwrap.fill(text, 18)}\n{'with' if scale > 1 else 'without'} guidance": images[i]
+    f"{textwrap.fill(text, 18)}\n{'with' if scale > 1 else 'without'} guidance": images[
+        i
+    ]
     for i, text in enumerate(few)
     for scale, images in strips.items()
 }
@@ -951,12 +1037,18 @@ clipping = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=True)
 right, pipe.scheduler = pipe.scheduler, clipping
 clipped = draw(pipe, few, steps=50)
 pipe.scheduler = right
-print("clip_sample should be False here, and it is:", not pipe.scheduler.config.clip_sample)
+print(
+    "clip_sample should be False here, and it is:",
+    not pipe.scheduler.config.clip_sample,
+)
 
 # %% tags=["hide-input"]
 plots.show(
     plots.strip(
-        {"clip_sample\n= False": strips[GUIDANCE][:, -1], "clip_sample\n= True": clipped},
+        {
+            "clip_sample\n= False": strips[GUIDANCE][:, -1],
+            "clip_sample\n= True": clipped,
+        },
         [textwrap.fill(text, 20) for text in few],
         size=1.35,
     ),
@@ -983,13 +1075,19 @@ plots.show(
 # %%
 for rank in (4, 8, 16):
     small = add_lora(copy.deepcopy(pipe.unet), rank)
-    share = measure.count_params(small, trainable=True) / measure.count_params(pipe.unet)
+    share = measure.count_params(small, trainable=True) / measure.count_params(
+        pipe.unet
+    )
     print(f"mini-sd,              rank {rank:2}: {100 * share:4.1f} % of the U-Net")
 with torch.device("meta"):
-    large = UNet2DConditionModel(cross_attention_dim=768)  # Stable Diffusion 1.5: all defaults
+    large = UNet2DConditionModel(
+        cross_attention_dim=768
+    )  # Stable Diffusion 1.5: all defaults
     full = measure.count_params(large)
     trained = measure.count_params(add_lora(large, 64), trainable=True)
-print(f"Stable Diffusion 1.5, rank 64: {100 * trained / full:4.1f} % ({trained / 1e6:.1f} M)")
+print(
+    f"Stable Diffusion 1.5, rank 64: {100 * trained / full:4.1f} % ({trained / 1e6:.1f} M)"
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 ledger.add("lora_share", share=trained / full, holds=0.056 <= trained / full <= 0.08)
@@ -1011,7 +1109,9 @@ ledger.add("lora_share", share=trained / full, holds=0.056 <= trained / full <= 
 # %%
 captioned = pairs.load(1500, seed=0)
 captions = captioned.captions("left")
-latents = autoencoder.encode(pipe.vae, captioned.images).mean * pipe.vae.config.scaling_factor
+latents = (
+    autoencoder.encode(pipe.vae, captioned.images).mean * pipe.vae.config.scaling_factor
+)
 ids, empty = (mini_sd.token_ids(pipe.tokenizer, text) for text in (captions, [""]))
 told = encode_prompts(pipe.text_encoder, ids, empty[0])
 
@@ -1040,7 +1140,14 @@ recipe = LatentDistillationConfig(
 )
 student = add_lora(copy.deepcopy(pipe.unet), rank=8)
 live, curve = distil(
-    pipe.unet, student, latents, told, recipe, watch=few_step_quality, every=30, progress=False
+    pipe.unet,
+    student,
+    latents,
+    told,
+    recipe,
+    watch=few_step_quality,
+    every=30,
+    progress=False,
 )
 print(f"{sum(row.seconds for row in curve):.0f} seconds of training")
 print("steps of distillation, and pictures all right in 1, 2 and 4 steps:")
@@ -1095,13 +1202,17 @@ lora.scheduler = LCMScheduler.from_config(lora.scheduler.config)
 # `timestep_cond`:
 
 # %%
-told_unet = UNet2DConditionModel.from_pretrained(zoo.folder("mini-lcm"))
+folder = zoo.folder("mini-lcm")
+told_unet = zoo.whole(UNet2DConditionModel.from_pretrained(folder), folder)
 parts = lora.components | {"unet": told_unet}
 lcm = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
 lcm.set_progress_bar_config(disable=True)
 omega = torch.tensor([GUIDANCE - 1])
 library = lcm.get_guidance_scale_embedding(omega, embedding_dim=256)
-print("our embedding equals diffusers':", torch.equal(guidance_embedding(omega, 256), library))
+print(
+    "our embedding equals diffusers':",
+    torch.equal(guidance_embedding(omega, 256), library),
+)
 
 # %% [markdown]
 # Steps across, methods down, one starting noise for all:
@@ -1140,7 +1251,10 @@ its_teachers = {scale: draw(pipe, PROMPTS, 25, guidance=scale) for scale in SCAL
 some = [PROMPTS.index(text) for text in few]
 plots.show(
     plots.strip(
-        {textwrap.fill(PROMPTS[i], 18): torch.stack([dial[s][i] for s in SCALES]) for i in some},
+        {
+            textwrap.fill(PROMPTS[i], 18): torch.stack([dial[s][i] for s in SCALES])
+            for i in some
+        },
         [f"scale {scale:g}" for scale in SCALES],
         size=1.2,
     ),
@@ -1162,7 +1276,10 @@ for name, drawn in (("LCM, 4 steps", dial), ("DDIM, 25 steps", its_teachers)):
 # %%
 for name, values in contrast.items():
     print(f"{name}, more contrast with a higher scale:", sorted(values) == values)
-print("the LCM is moved less than its teacher:", moved["LCM, 4 steps"] < moved["DDIM, 25 steps"])
+print(
+    "the LCM is moved less than its teacher:",
+    moved["LCM, 4 steps"] < moved["DDIM, 25 steps"],
+)
 
 # %% [markdown]
 # It listens, if not as well as one would wish: as with DDIM, a higher scale gives more contrast, but it moves these pictures by less than half as much. Our training had 1,000 steps, the
@@ -1229,7 +1346,9 @@ for what, (title, scale) in QUALITIES.items():
     for case, name in CASES.items():
         calls = measured("evaluations", *case, 4).mean() / 4
         values = [
-            f"{scale * measured(what, *case, n).mean():7.1f}" if n in taken[case] else 7 * " "
+            f"{scale * measured(what, *case, n).mean():7.1f}"
+            if n in taken[case]
+            else 7 * " "
             for n in ALL_STEPS
         ]
         print(f"{name:31}{calls:6.0f}" + "".join(values).rstrip())
@@ -1315,7 +1434,9 @@ print(f"LCM-LoRA in 4 steps against guided DDIM in 50: {speed}")
 
 # %%
 turns = {case: np.array(v) for case, v in record["settings"]["timing"]["turns"].items()}
-guided, single, quick = (turns[c] for c in (f"ddim {GUIDANCE:g} 50", "ddim 1 50", "lcm_lora 1 4"))
+guided, single, quick = (
+    turns[c] for c in (f"ddim {GUIDANCE:g} 50", "ddim 1 50", "lcm_lora 1 4")
+)
 for what, ratio in (
     ("no guidance", guided / single),
     ("4 steps, not 50", single / quick),
@@ -1437,7 +1558,9 @@ else:
         ["an astronaut riding a horse, oil painting", "a bowl of ramen, photograph"],
         7.5,
     )
-base.scheduler = DDIMScheduler.from_config(base.scheduler.config, timestep_spacing="trailing")
+base.scheduler = DDIMScheduler.from_config(
+    base.scheduler.config, timestep_spacing="trailing"
+)
 slow = draw(base, wishes, 50, guidance=usual)
 base.load_lora_weights(zoo.folder(here.lcm_lora))
 base.scheduler = LCMScheduler.from_config(base.scheduler.config)

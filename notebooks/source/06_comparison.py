@@ -23,12 +23,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from scipy import stats
-from torch import nn
-
 from modarch_utils import circulating_table, claims, comparison, measure, plots, profile
 from modarch_utils.circulating_table import CIRCULATING
 from modarch_utils.comparison import EQUAL, MORE, NETWORKS
+from scipy import stats
+from torch import nn
 
 plots.use_style()
 here = profile.current()
@@ -62,8 +61,12 @@ HTML(
 # %%
 with torch.device("meta"):
     giant = NETWORKS["DINOv2-g"].build()
-print(f"{measure.count_params(giant):,} parameters, on device {next(giant.parameters()).device}")
-print(f"{measure.count_macs(giant, (1, 3, 224, 224)) / 1e9:.1f} GMACs for a picture of 224 pixels")
+print(
+    f"{measure.count_params(giant):,} parameters, on device {next(giant.parameters()).device}"
+)
+print(
+    f"{measure.count_macs(giant, (1, 3, 224, 224)) / 1e9:.1f} GMACs for a picture of 224 pixels"
+)
 
 # %% [markdown]
 # **What is counted?** The products of convolutions, of linear layers and of attention (queries with keys, weights with values). Biases,
@@ -89,9 +92,13 @@ for name, network in NETWORKS.items():
 for name in ("EfficientNet-B4", "EfficientNetV2-S"):
     cost, small = comparison.count(name), comparison.count(name, 224)
     pixels = (NETWORKS[name].side / 224) ** 2
-    print(f"{name:17} {cost.macs / small.macs:.2f} times the work, {pixels:.2f} times the pixels")
+    print(
+        f"{name:17} {cost.macs / small.macs:.2f} times the work, {pixels:.2f} times the pixels"
+    )
 share = comparison.count("ViT-B/16", 384).macs / comparison.count("ViT-B/16").macs
-print(f"{'ViT-B/16 at 384':17} {share:.2f} times the work, {(384 / 224) ** 2:.2f} times the pixels")
+print(
+    f"{'ViT-B/16 at 384':17} {share:.2f} times the work, {(384 / 224) ** 2:.2f} times the pixels"
+)
 
 # %% [markdown]
 # Attention compares every token with every other, so that its part grows with the *square* of the number of pixels. And patches of 14 pixels
@@ -102,7 +109,10 @@ print(f"{'ViT-B/16 at 384':17} {share:.2f} times the work, {(384 / 224) ** 2:.2f
 
 # %%
 convnext, v2 = claims.paper("convnext.models"), claims.paper("convnextv2.models")
-swin_t, b4 = claims.paper("convnext.swin_tiny"), claims.paper("comparison.efficientnet_b4")
+swin_t, b4 = (
+    claims.paper("convnext.swin_tiny"),
+    claims.paper("comparison.efficientnet_b4"),
+)
 v2s, dino = claims.paper("efficientnetv2.models"), claims.paper("dinov2.models")
 resnet = {"params": claims.paper("convnext.params")["resnet50"]}
 resnet["gmacs"] = claims.paper("convnext.ladder")["resnet50"]["gmacs"]
@@ -144,7 +154,9 @@ for name, side, figures, source in traced:
 
 # %%
 fused = claims.paper("efficientnetv2.fused_stages")
-print(f"EfficientNet-B4 in its paper: {b4['gmacs']}, in that of V2: {fused['none']['gmacs']}")
+print(
+    f"EfficientNet-B4 in its paper: {b4['gmacs']}, in that of V2: {fused['none']['gmacs']}"
+)
 print(f"counted: {comparison.count('EfficientNet-B4').macs / 1e9:.2f}")
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -155,7 +167,11 @@ for row, table in (
     ("efficientnet", b4),
     ("dinov2", dino),
 ):
-    rows = [(value, agrees) for *_, value, agrees, source in checks if source == table["source"]]
+    rows = [
+        (value, agrees)
+        for *_, value, agrees, source in checks
+        if source == table["source"]
+    ]
     verdict = "reproduced" if all(agrees for _, agrees in rows) else "partly"
     counted = ", ".join(f"{value:.2f}" for value, _ in rows)
     ledger.add(row, ours=counted, verdict=verdict)
@@ -179,7 +195,11 @@ for row, table in (
 # %%
 def data(result) -> str:
     """What it learned from before it was scored."""
-    return result.pictures if result.labels == result.pictures else f"{result.pictures}, unlabelled"
+    return (
+        result.pictures
+        if result.labels == result.pictures
+        else f"{result.pictures}, unlabelled"
+    )
 
 
 left = [(r.network, str(r.side), r.method, f"{r.top1:g}") for r in EQUAL]
@@ -188,8 +208,12 @@ for rows in (left, right):
     rows.sort(key=lambda row: float(row[-1]))
 HTML(
     '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start;font-size:85%">'
-    + comparison.table(("Network", "Pixels", "Training", "Top-1"), left, "Equal budget: IN-1k")
-    + comparison.table(("Network", "Pixels", "Data", "Training", "Top-1"), right, "Other budgets")
+    + comparison.table(
+        ("Network", "Pixels", "Training", "Top-1"), left, "Equal budget: IN-1k"
+    )
+    + comparison.table(
+        ("Network", "Pixels", "Data", "Training", "Top-1"), right, "Other budgets"
+    )
     + "</div>"
 )
 
@@ -215,13 +239,19 @@ for name in NETWORKS:
 # %%
 n = 50_000
 error = {r.top1: 100 * math.sqrt(r.top1 / 100 * (1 - r.top1 / 100) / n) for r in EQUAL}
-print(f"standard error of one accuracy: {min(error.values()):.2f} to {max(error.values()):.2f}")
+print(
+    f"standard error of one accuracy: {min(error.values()):.2f} to {max(error.values()):.2f}"
+)
 seeds = claims.paper("convnext.ladder")["separate_downsampling"]["std"]
 print(f"standard deviation over seeds, ConvNeXt-T: {seeds:.2f}")
-swin_b, convnext_b = (r for r in EQUAL if r.network in ("Swin-B", "ConvNeXt-B") and r.side == 224)
+swin_b, convnext_b = (
+    r for r in EQUAL if r.network in ("Swin-B", "ConvNeXt-B") and r.side == 224
+)
 difference = convnext_b.top1 - swin_b.top1
 noise = math.hypot(error[swin_b.top1], error[convnext_b.top1], seeds, seeds)
-print(f"ConvNeXt-B - Swin-B: {difference:.1f}, twice its standard error: {2 * noise:.1f}")
+print(
+    f"ConvNeXt-B - Swin-B: {difference:.1f}, twice its standard error: {2 * noise:.1f}"
+)
 
 # %% [markdown]
 # By this rough rule, tenths of a point tell nothing. (It is a little too strict: two networks see the *same* pictures, and err on many of the same ones. It is also too
@@ -244,7 +274,13 @@ gains = {(a.network, a.side): b.top1 - a.top1 for a, b in pairs}
 figure, axis = plt.subplots(figsize=(7, 2.9))
 for k, (a, b) in enumerate(pairs):
     axis.plot([a.top1, b.top1], [k, k], color=plots.PALETTE["grey"], lw=1.5, zorder=1)
-    axis.text((a.top1 + b.top1) / 2, k - 0.18, f"{b.top1 - a.top1:+.1f}", ha="center", fontsize=8)
+    axis.text(
+        (a.top1 + b.top1) / 2,
+        k - 0.18,
+        f"{b.top1 - a.top1:+.1f}",
+        ha="center",
+        fontsize=8,
+    )
 for side, color, text in ((0, "blue", "IN-1k"), (1, "orange", "IN-21k or 22k first")):
     axis.scatter(
         [p[side].top1 for p in pairs],
@@ -260,7 +296,9 @@ axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(
     figure,
     alt="Accuracy of the same networks with ImageNet-1k alone and with ImageNet-21k or 22k first: "
-    + "; ".join(f"{name} at {side} {gain:+.1f} points" for (name, side), gain in gains.items()),
+    + "; ".join(
+        f"{name} at {side} {gain:+.1f} points" for (name, side), gain in gains.items()
+    ),
     caption="Quoted accuracies of one network each, at one resolution, with two budgets of labels. The number is the difference.",
 )
 
@@ -342,7 +380,9 @@ ledger.add("table", wrong=len(faults), cells=cells, rows=len(clean), holds=not c
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
-timed = [name for name in NETWORKS if comparison.count(name).macs / 1e9 < here.timed_gmacs]
+timed = [
+    name for name in NETWORKS if comparison.count(name).macs / 1e9 < here.timed_gmacs
+]
 nets = {name: NETWORKS[name].build().eval().to(here.device) for name in timed}
 
 
@@ -363,16 +403,22 @@ torch.set_num_threads(1)
 one = measure.take_turns({name: step(name) for name in timed}, rounds=5)
 for name, taken in sorted(one.items(), key=lambda item: item[1].median):
     macs = comparison.count(name).macs / 1e9
-    print(f"{name:17}{macs:7.2f} GMACs   {taken}   {macs / taken.median:6.1f} GMACs a second")
+    print(
+        f"{name:17}{macs:7.2f} GMACs   {taken}   {macs / taken.median:6.1f} GMACs a second"
+    )
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-def label(axis, points: dict[str, tuple[float, float]], gap: float, colors: dict[str, str]):
+def label(
+    axis, points: dict[str, tuple[float, float]], gap: float, colors: dict[str, str]
+):
     """Names in a column at the right, each with a line to its point; the axes must be set up."""
     names = sorted(points, key=lambda name: points[name][1])
     figure = axis.figure
     figure.canvas.draw()
-    place = axis.transAxes.inverted().transform(axis.transData.transform(list(points.values())))
+    place = axis.transAxes.inverted().transform(
+        axis.transData.transform(list(points.values()))
+    )
     height = dict(zip(points, place[:, 1], strict=True))
     heights = plots.apart([height[name] for name in names], gap)
     for name, y in zip(names, heights, strict=True):
@@ -384,7 +430,13 @@ def label(axis, points: dict[str, tuple[float, float]], gap: float, colors: dict
             va="center",
             fontsize=8.5,
             color=colors.get(name, INK),
-            arrowprops=dict(arrowstyle="-", color="#9CA3AF", lw=0.6, shrinkA=1, shrinkB=3),
+            arrowprops=dict(
+                arrowstyle="-",
+                color=plots.PALETTE["line"],
+                lw=0.6,
+                shrinkA=1,
+                shrinkB=3,
+            ),
         )
 
 
@@ -392,13 +444,23 @@ gmacs = {name: comparison.count(name).macs / 1e9 for name in timed}
 ms = {name: 1e3 * taken.median for name, taken in one.items()}
 figure, axis = plt.subplots(figsize=(7.6, 4.4))
 for name, taken in one.items():
-    axis.plot([gmacs[name]] * 2, [1e3 * taken.q1, 1e3 * taken.q3], color=plots.PALETTE["sky"], lw=4)
+    axis.plot(
+        [gmacs[name]] * 2,
+        [1e3 * taken.q1, 1e3 * taken.q3],
+        color=plots.PALETTE["sky"],
+        lw=4,
+    )
 axis.plot(list(gmacs.values()), list(ms.values()), "o", color=plots.PALETTE["blue"])
 axis.set(xscale="log", yscale="log")
 pace = ms["ResNet-50"] / gmacs["ResNet-50"]
 ends = np.array([min(gmacs.values()) / 1.5, max(gmacs.values()) * 1.5])
 axis.plot(
-    ends, pace * ends, "--", color=plots.PALETTE["grey"], lw=1.2, label="the pace of ResNet-50"
+    ends,
+    pace * ends,
+    "--",
+    color=plots.PALETTE["grey"],
+    lw=1.2,
+    label="the pace of ResNet-50",
 )
 axis.set_xlim(*ends)
 axis.set_ylim(min(ms.values()) / 3, max(ms.values()) * 1.6)
@@ -414,7 +476,9 @@ label(axis, {name: (gmacs[name], ms[name]) for name in timed}, 0.058, {})
 plots.show(
     figure,
     alt="Milliseconds against multiply-adds on logarithmic axes for "
-    + ", ".join(f"{name} ({gmacs[name]:.1f} GMACs, {ms[name]:.0f} ms)" for name in timed)
+    + ", ".join(
+        f"{name} ({gmacs[name]:.1f} GMACs, {ms[name]:.0f} ms)" for name in timed
+    )
     + ". A dashed line marks the pace of ResNet-50; MobileNetV3 and EfficientNet-B4 lie far above it.",
     caption="One picture, one CPU thread (or the GPU, where there is one), medians with quartiles. On the dashed line a network does as "
     "many multiply-adds in a second as ResNet-50; above it, fewer.",
@@ -452,9 +516,14 @@ batched = measure.take_turns({name: step(name, batch) for name in several}, roun
 torch.set_num_threads(best.threads)
 parallel = measure.take_turns({name: step(name) for name in several}, rounds=5)
 torch.set_num_threads(1)
-print(f"\n{'ms a picture':17}{'one':>8}{f'batch {batch}':>10}{f'{best.threads} thread(s)':>14}")
+print(
+    f"\n{'ms a picture':17}{'one':>8}{f'batch {batch}':>10}{f'{best.threads} thread(s)':>14}"
+)
 for name in sorted(several, key=ms.get):
-    in_batch, with_threads = 1e3 * batched[name].median / batch, 1e3 * parallel[name].median
+    in_batch, with_threads = (
+        1e3 * batched[name].median / batch,
+        1e3 * parallel[name].median,
+    )
     print(f"{name:17}{ms[name]:8.1f}{in_batch:10.1f}{with_threads:14.1f}")
 
 # %% [markdown]
@@ -488,7 +557,11 @@ for name in some:
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.4), sharey=True)
-titles = ("weights", "inference, beside weights", "training, beside\nweights and gradients")
+titles = (
+    "weights",
+    "inference, beside weights",
+    "training, beside\nweights and gradients",
+)
 for k, (axis, title) in enumerate(zip(axes, titles, strict=True)):
     values = [megabytes[name][k] for name in some]
     bars = axis.barh(some, values, color=plots.PALETTE[("grey", "blue", "orange")[k]])
@@ -556,7 +629,9 @@ panels = (
 )
 for axis, (title, values, color, form) in zip(axes, panels, strict=True):
     bars = axis.barh(list(values), list(values.values()), color=plots.PALETTE[color])
-    axis.bar_label(bars, [form.format(v) for v in values.values()], padding=3, fontsize=8.5)
+    axis.bar_label(
+        bars, [form.format(v) for v in values.values()], padding=3, fontsize=8.5
+    )
     axis.set_xlim(0, 1.22 * max(values.values()))
     axis.set_title(title, fontsize=10)
     axis.grid(visible=False)
@@ -617,7 +692,9 @@ print("on the front:", comparison.pareto(cost, value))
 # %% tags=["nbval-ignore-output"]
 def row_name(result) -> str:
     extra = {"modern recipe": ", modern recipe"}.get(result.method, "")
-    resized = "" if result.side == NETWORKS[result.network].side else f" at {result.side}"
+    resized = (
+        "" if result.side == NETWORKS[result.network].side else f" at {result.side}"
+    )
     return result.network + resized + extra
 
 
@@ -644,10 +721,18 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 4.6), sharey=True)
 for axis, (axis_name, cost_of) in zip(axes, COSTS.items(), strict=True):
     front = fronts[axis_name]
     axis.plot(
-        [cost_of(r) for r in MORE], [r.top1 for r in MORE], "o", mfc="none", mec="#9CA3AF", ms=5
+        [cost_of(r) for r in MORE],
+        [r.top1 for r in MORE],
+        "o",
+        mfc="none",
+        mec=plots.PALETTE["line"],
+        ms=5,
     )
     axis.plot(
-        [cost_of(r) for r in EQUAL], [r.top1 for r in EQUAL], "o", color=plots.PALETTE["blue"]
+        [cost_of(r) for r in EQUAL],
+        [r.top1 for r in EQUAL],
+        "o",
+        color=plots.PALETTE["blue"],
     )
     axis.step(
         [cost_of(r) for r in front],
@@ -658,17 +743,22 @@ for axis, (axis_name, cost_of) in zip(axes, COSTS.items(), strict=True):
         zorder=1,
     )
     axis.plot(
-        [cost_of(r) for r in front], [r.top1 for r in front], "o", color=plots.PALETTE["orange"]
+        [cost_of(r) for r in front],
+        [r.top1 for r in front],
+        "o",
+        color=plots.PALETTE["orange"],
     )
     for r in EQUAL:  # from a name at the right to its points
-        axis.axhline(r.top1, color="#E5E7EB", lw=0.8, zorder=0)
+        axis.axhline(r.top1, color=plt.rcParams["grid.color"], lw=0.8, zorder=0)
     axis.grid(visible=False)
     axis.set(xscale="log", xlabel=axis_name)
     plots.plain_numbers(axis.xaxis)
 axes[0].set(ylabel="ImageNet-1k top-1 (%)", title="Three costs, three fronts")
 edge = axes[2].get_xlim()[1]
 axes[2].set_xlim(right=edge)
-anywhere = {row_name(r): plots.PALETTE["orange"] for front in fronts.values() for r in front}
+anywhere = {
+    row_name(r): plots.PALETTE["orange"] for front in fronts.values() for r in front
+}
 label(axes[2], {row_name(r): (edge, r.top1) for r in EQUAL}, 0.05, anywhere)
 plots.show(
     figure,

@@ -29,6 +29,14 @@ import timm
 import torch
 import transformers
 from huggingface_hub import constants
+from modarch_utils import claims, measure, plots, profile, records, zoo
+from modarch_utils.data import photos, scenes
+from modarch_utils.training import transfer
+from modarch_utils.training.batches import to_input
+from modarch_utils.training.equal_steps import equal_steps
+from modarch_utils.training.loop import evaluate
+from modarch_utils.training.probes import linear_probe
+from modarch_utils.training.randomness import seeded
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file, save_model
 from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
@@ -42,15 +50,6 @@ from transformers import (
     ConvNextV2Config,
     ConvNextV2ForImageClassification,
 )
-
-from modarch_utils import claims, measure, plots, profile, records, zoo
-from modarch_utils.data import photos, scenes
-from modarch_utils.training import transfer
-from modarch_utils.training.batches import to_input
-from modarch_utils.training.equal_steps import equal_steps
-from modarch_utils.training.loop import evaluate
-from modarch_utils.training.probes import linear_probe
-from modarch_utils.training.randomness import seeded
 
 plots.use_style()
 transformers.logging.set_verbosity_error()
@@ -67,7 +66,9 @@ ledger = claims.Ledger("07_pretrained_models")
 # %%
 wide = scenes.render(16, 64, seed=2, framing="wide", start=2000)
 plots.show(
-    plots.image_grid(wide.images, [scenes.SHAPES[c] for c in wide.shape], ncols=8, size=1.1),
+    plots.image_grid(
+        wide.images, [scenes.SHAPES[c] for c in wide.shape], ncols=8, size=1.1
+    ),
     alt="Sixteen rendered scenes with a small object on a textured ground, with the shape's name above each.",
     caption="The task of this chapter: name the shape. The object covers five to ten per cent of the frame.",
 )
@@ -98,7 +99,11 @@ print(
 # %%
 names = timm.list_models("convnext_base*", pretrained=True)
 print("weights for convnext_base and its relatives:", len(names) > 10)
-for name in ("convnext_base.fb_in1k", "convnext_base.fb_in22k_ft_in1k", "convnext_base.fb_in22k"):
+for name in (
+    "convnext_base.fb_in1k",
+    "convnext_base.fb_in22k_ft_in1k",
+    "convnext_base.fb_in22k",
+):
     config = timm.get_pretrained_cfg(name)
     print(f"{name:34} {config.num_classes:6} classes, input {config.input_size}")
 
@@ -128,8 +133,13 @@ with torch.device("meta"):
     print("num_classes=0:          ", tuple(pooled(picture).shape))
     print("forward_features:       ", tuple(maps.shape))
     print("forward_head(maps):     ", tuple(network.forward_head(maps).shape))
-    print("forward_head(…, True):  ", tuple(network.forward_head(maps, pre_logits=True).shape))
-    for part, reduction in zip(pyramid(picture), pyramid.feature_info.reduction(), strict=True):
+    print(
+        "forward_head(…, True):  ",
+        tuple(network.forward_head(maps, pre_logits=True).shape),
+    )
+    for part, reduction in zip(
+        pyramid(picture), pyramid.feature_info.reduction(), strict=True
+    ):
         print(f"features_only, 1/{reduction:<2}:    ", tuple(part.shape))
 
 # %% [markdown]
@@ -177,7 +187,9 @@ with torch.device("meta"):
         "swin_tiny_patch4_window7_224",
     ):
         network = timm.create_model(name)
-        kind = type(network.get_submodule(network.pretrained_cfg["classifier"].split(".")[0]))
+        kind = type(
+            network.get_submodule(network.pretrained_cfg["classifier"].split(".")[0])
+        )
         print(
             f"{name:30} classifier at {network.pretrained_cfg['classifier']:12} in a {kind.__name__}"
         )
@@ -302,7 +314,11 @@ for mode in ("RGBA", "L"):
 with torch.device("meta"):
     v2 = timm.create_model("tf_efficientnetv2_s.in21k_ft_in1k")
 for test in (False, True):
-    print("use_test_size =", test, resolve_model_data_config(v2, use_test_size=test)["input_size"])
+    print(
+        "use_test_size =",
+        test,
+        resolve_model_data_config(v2, use_test_size=test)["input_size"],
+    )
 
 # %% [markdown]
 # ## transformers
@@ -323,7 +339,9 @@ tiny = ConvNextV2ForImageClassification(
     )
 )
 tiny.save_pretrained(workshop / "tiny")
-BitImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(workshop / "tiny")
+BitImageProcessor(image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(
+    workshop / "tiny"
+)
 print(sorted(path.name for path in (workshop / "tiny").iterdir()))
 
 # %%
@@ -338,7 +356,9 @@ print(
     "same weights as saved:",
     all(
         torch.equal(a, b)
-        for a, b in zip(tiny.state_dict().values(), model.state_dict().values(), strict=True)
+        for a, b in zip(
+            tiny.state_dict().values(), model.state_dict().values(), strict=True
+        )
     ),
 )
 
@@ -351,7 +371,9 @@ print(type(body).__name__, f"{measure.count_params(body):,} parameters")
 try:
     AutoModelForImageClassification.from_pretrained(workshop / "tiny", num_labels=3)
 except RuntimeError as error:
-    print("RuntimeError, which names the switch:", "ignore_mismatched_sizes" in str(error))
+    print(
+        "RuntimeError, which names the switch:", "ignore_mismatched_sizes" in str(error)
+    )
 three = AutoModelForImageClassification.from_pretrained(
     workshop / "tiny", num_labels=3, ignore_mismatched_sizes=True
 )
@@ -424,15 +446,22 @@ print(f"{len(result.missing_keys)} of {len(renamed)} tensors missing, and no err
 # **Half precision** halves the file. Is the network the same?
 
 # %%
-half = {k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}
+half = {
+    k: v.half() if v.is_floating_point() else v
+    for k, v in classifier.state_dict().items()
+}
 sizes = {}
 for name, weights in (("float32", classifier.state_dict()), ("float16", half)):
     save_file(weights, workshop / f"{name}.safetensors")
     sizes[name] = (workshop / f"{name}.safetensors").stat().st_size
 print(f"the file has {sizes['float16'] / sizes['float32']:.2f} of its size")
-pictures = torch.stack([transform(photos.load(n)) for n in ("chelsea", "coffee", "rocket")])
+pictures = torch.stack(
+    [transform(photos.load(n)) for n in ("chelsea", "coffee", "rocket")]
+)
 rounded = zoo.load_timm(here.classifier)
-rounded.load_state_dict(half)  # the numbers are rounded; the network computes in float32
+rounded.load_state_dict(
+    half
+)  # the numbers are rounded; the network computes in float32
 with torch.no_grad():
     full, less = (net(pictures).softmax(1) for net in (classifier, rounded))
 print("same answers:", bool((full.argmax(1) == less.argmax(1)).all()))
@@ -464,7 +493,9 @@ print("features:", tuple(known.shape), tuple(asked.shape))
 
 # %% tags=["nbval-ignore-output"]
 started = time.perf_counter()
-everything = linear_probe((known, pool.shape), (val, chooses.shape), (asked, test.shape))
+everything = linear_probe(
+    (known, pool.shape), (val, chooses.shape), (asked, test.shape)
+)
 print(
     f"features the first time {seconds[0]:.1f} s (0 where they were kept), then {seconds[1]:.2f} s"
 )
@@ -523,10 +554,19 @@ figure, axis = plt.subplots(figsize=(6.4, 2.7))
 for (label, by_name), color in zip(rates.items(), ("blue", "orange"), strict=True):
     at = {layers[name]: rate for name, rate in by_name.items()}
     axis.plot(
-        sorted(at), [at[k] for k in sorted(at)], "o-", ms=4, label=label, color=plots.PALETTE[color]
+        sorted(at),
+        [at[k] for k in sorted(at)],
+        "o-",
+        ms=4,
+        label=label,
+        color=plots.PALETTE[color],
     )
 axis.set_xticks(range(0, top + 1))
-axis.set(yscale="log", xlabel="layer (0: stem, last: classifier)", ylabel="rate, classifier's = 1")
+axis.set(
+    yscale="log",
+    xlabel="layer (0: stem, last: classifier)",
+    ylabel="rate, classifier's = 1",
+)
 axis.legend()
 plots.show(
     figure,
@@ -540,10 +580,13 @@ plots.show(
 # timm has this decay, too. Its rates are ours, but it writes them down as `lr_scale`, and *somebody has to multiply*. timm's own schedulers do. PyTorch's optimizers and schedulers do not, and say nothing:
 
 # %%
-theirs = param_groups_layer_decay(net, weight_decay=0.05, layer_decay=SETTINGS["layer_decay"])
+theirs = param_groups_layer_decay(
+    net, weight_decay=0.05, layer_decay=SETTINGS["layer_decay"]
+)
 by_id = {id(p): group["lr_scale"] for group in theirs for p in group["params"]}
 same = all(
-    abs(by_id[id(p)] - rates["layer decay"][name]) < 1e-9 for name, p in net.named_parameters()
+    abs(by_id[id(p)] - rates["layer decay"][name]) < 1e-9
+    for name, p in net.named_parameters()
 )
 print("the same rates as timm:", same)
 careless = torch.optim.AdamW(theirs, lr=1e-3)
@@ -586,7 +629,13 @@ ledger.add("frozen", holds=moved)
 def unfreeze_layers(model: nn.Module, epoch: int) -> None:
     """As it circulates."""
     if epoch < 5:
-        for part in (model.conv_stem, model.bn1, model.blocks, model.conv_head, model.bn2):
+        for part in (
+            model.conv_stem,
+            model.bn1,
+            model.blocks,
+            model.conv_head,
+            model.bn2,
+        ):
             part.requires_grad_(False)
     elif epoch < 10:
         model.blocks[-1].requires_grad_(True)
@@ -662,7 +711,8 @@ print(f"{len(record['results'])} runs, {len(SEEDS)} seeds each")
 print(f"{'accuracy in %':34}" + "".join(f"{k:>13}" for k in PER_CLASS) + "   seconds")
 for method, (label, _) in METHODS.items():
     cells = "".join(
-        f"{runs(method, k).mean():7.1f} ± {runs(method, k).std(ddof=1):3.1f}" for k in PER_CLASS
+        f"{runs(method, k).mean():7.1f} ± {runs(method, k).std(ddof=1):3.1f}"
+        for k in PER_CLASS
     )
     spent = np.mean([runs(method, k, "train_seconds").mean() for k in PER_CLASS])
     print(f"{label:34}{cells}{spent:10.1f}")
@@ -713,7 +763,9 @@ took["layer_decay"] = time.process_time() - started
 torch.set_num_threads(threads)
 live["layer_decay"] = evaluate(net, (test.images, test.shape)).accuracy
 live = {method: 100 * value for method, value in live.items()}
-print(len(index), "labelled scenes,", config.epochs, "epochs of", len(index) // 32, "step")
+print(
+    len(index), "labelled scenes,", config.epochs, "epochs of", len(index) // 32, "step"
+)
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
@@ -721,7 +773,11 @@ for method, (label, color) in METHODS.items():
     look = {"marker": "o", "ms": 5, "color": plots.PALETTE[color], "label": label}
     scores = [runs(method, k) for k in PER_CLASS]
     left.errorbar(
-        PER_CLASS, [v.mean() for v in scores], [v.std(ddof=1) for v in scores], capsize=2, **look
+        PER_CLASS,
+        [v.mean() for v in scores],
+        [v.std(ddof=1) for v in scores],
+        capsize=2,
+        **look,
     )
     spent = [runs(method, k, "train_seconds").mean() for k in PER_CLASS]
     right.plot(spent, [v.mean() for v in scores], ls=":", lw=1, **look)
@@ -768,7 +824,9 @@ for a, b in (
     for k in PER_CLASS:
         difference, error = claims.contrast(runs(a, k), runs(b, k))
         counts = "counts" if abs(difference) > error else "open"
-        print(f"{a:12} - {b:10} {k:3} labels  {difference:+6.1f} ± {error:4.1f}  {counts}")
+        print(
+            f"{a:12} - {b:10} {k:3} labels  {difference:+6.1f} ± {error:4.1f}  {counts}"
+        )
 
 # %% [markdown]
 # Read it from left to right.
@@ -788,7 +846,9 @@ def compared(a: str, b: str) -> dict[int, tuple[float, float]]:
 
 
 def told(differences: dict[int, tuple[float, float]]) -> str:
-    return ", ".join(f"{d:+.1f} ± {e:.1f} with {k}" for k, (d, e) in differences.items())
+    return ", ".join(
+        f"{d:+.1f} ± {e:.1f} with {k}" for k, (d, e) in differences.items()
+    )
 
 
 for row, scratch in (("probe_scratch", "scratch"), ("probe_small", "small")):

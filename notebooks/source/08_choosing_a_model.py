@@ -19,15 +19,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import transformers
-from torch import nn
-from transformers import AutoImageProcessor, AutoModel
-
 from modarch_utils import choosing, claims, measure, plots, profile, zoo
 from modarch_utils.choosing import costs, tree
 from modarch_utils.choosing.figure import draw as draw_tree
 from modarch_utils.data import scenes
 from modarch_utils.training import transfer
 from modarch_utils.training.probes import linear_probe
+from torch import nn
+from transformers import AutoImageProcessor, AutoModel
 
 plots.use_style()
 transformers.logging.set_verbosity_error()
@@ -123,7 +122,9 @@ measured = choosing.time_here(SMALL, rounds=5)
 print("measured:", ", ".join(measured))
 
 # %% tags=["nbval-ignore-output"]
-fast = choosing.recommend(task="classification", labels=1000, latency_ms=10, measured=measured)
+fast = choosing.recommend(
+    task="classification", labels=1000, latency_ms=10, measured=measured
+)
 print(fast.brief())
 print("first choice:", fast.first.name if fast.first else "none of them is in time")
 
@@ -155,7 +156,9 @@ for k, name in enumerate(SMALL):
         ha="center",
         fontsize=8,
     )
-axis.plot(list(ms.values()), range(len(SMALL)), "o", color=COLOR["blue"], label="this machine")
+axis.plot(
+    list(ms.values()), range(len(SMALL)), "o", color=COLOR["blue"], label="this machine"
+)
 axis.plot(
     list(there.values()),
     range(len(SMALL)),
@@ -189,7 +192,9 @@ plots.show(
 # %% tags=["nbval-ignore-output"]
 LEAF = ("ConvNeXt-T", "EfficientNetV2-S")
 on_one_thread = choosing.time_here(LEAF, "cpu", rounds=3)
-told = ", ".join(f"{name} {1e3 * taken.median:.0f} ms" for name, taken in on_one_thread.items())
+told = ", ".join(
+    f"{name} {1e3 * taken.median:.0f} ms" for name, taken in on_one_thread.items()
+)
 least = 1e3 * min(taken.median for taken in on_one_thread.values())
 ledger.add("ten_ms", ours=told, beyond=least)
 ratios = {name: ms[name] / there[name] for name in SMALL}
@@ -214,10 +219,14 @@ print(f"allowed: {allowed:.2f} GMACs; by multiply-adds alone: {by_macs}")
 
 # %% tags=["nbval-ignore-output"]
 limit = 1.3 * ms["ConvNeXt-T"]
-answer = choosing.recommend(task="classification", labels=1000, latency_ms=limit, measured=measured)
+answer = choosing.recommend(
+    task="classification", labels=1000, latency_ms=limit, measured=measured
+)
 print(answer.brief())
 print(f"\nby measurement, limit {limit:.0f} ms: {answer.first.name}")
-print(f"{by_macs} takes {ms[by_macs]:.0f} ms: {ms[by_macs] / limit:.2f} times the limit")
+print(
+    f"{by_macs} takes {ms[by_macs]:.0f} ms: {ms[by_macs] / limit:.2f} times the limit"
+)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True)
@@ -233,15 +242,40 @@ panels = (
 )
 for axis, spent, most, chosen, label in panels:
     for name, x in spent.items():
-        color = COLOR["orange"] if name == chosen else COLOR["blue"] if x <= most else "#9CA3AF"
+        color = (
+            COLOR["orange"]
+            if name == chosen
+            else COLOR["blue"]
+            if x <= most
+            else plots.PALETTE["line"]
+        )
         y = known[name].value("top1")
-        axis.plot(x, y, "*" if name == chosen else "o", ms=14 if name == chosen else 7, color=color)
-        place = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 8.5}
+        axis.plot(
+            x,
+            y,
+            "*" if name == chosen else "o",
+            ms=14 if name == chosen else 7,
+            color=color,
+        )
+        place = {
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "center",
+            "fontsize": 8.5,
+        }
         axis.annotate(
-            name, (x, y), (-9, 0), **place, bbox={"fc": "white", "ec": "none", "pad": 0.5}
+            name,
+            (x, y),
+            (-9, 0),
+            **place,
+            bbox={"fc": "white", "ec": "none", "pad": 0.5},
         )
     axis.axvline(most, color=COLOR["ink"], lw=1, ls="--", zorder=0)
-    axis.set(xscale="log", xlabel=label, xlim=(min(spent.values()) / 9, 1.5 * max(spent.values())))
+    axis.set(
+        xscale="log",
+        xlabel=label,
+        xlim=(min(spent.values()) / 9, 1.5 * max(spent.values())),
+    )
     plots.plain_numbers(axis.xaxis)
 axes[0].set(ylabel="ImageNet-1k top-1 (%)", title="By multiply-adds")
 axes[1].set(title="By time")
@@ -262,7 +296,9 @@ plots.show(
 # It would have been *right* to rule out by counting what is ten times too large. Counts are good for factors of ten.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-times = dict(time=ms[by_macs] / limit, cited=there[by_macs] / (1.3 * there["ConvNeXt-T"]))
+times = dict(
+    time=ms[by_macs] / limit, cited=there[by_macs] / (1.3 * there["ConvNeXt-T"])
+)
 work = known[by_macs].value("gmacs") / allowed
 ledger.add("too_slow", network=by_macs, macs=work, **times, holds=ms[by_macs] > limit)
 
@@ -282,7 +318,9 @@ print(
 # Suppose that the classifier is to run on a phone. Then this machine cannot say anything about its time, and does not:
 
 # %%
-phone = choosing.recommend(task="classification", labels=1000, latency_ms=10, device="edge")
+phone = choosing.recommend(
+    task="classification", labels=1000, latency_ms=10, device="edge"
+)
 print(phone)
 
 # %% [markdown]
@@ -312,12 +350,16 @@ for labels in (1, 4, 16, 64, 65):
 # **By multiply-adds alone** you would take the network with the fewest for a picture. That is the small ConvNet, from scratch:
 
 # %%
-learners = {choice.name: choice for choice in few.choices if choice.value("right") is not None}
+learners = {
+    choice.name: choice for choice in few.choices if choice.value("right") is not None
+}
 by_macs = min(learners.values(), key=lambda choice: choice.value("gmacs"))
 print(by_macs)
 
 # %% tags=["hide-input"]
-behind, gmacs = ([c.value(key) for c in (by_macs, few.first)] for key in ("behind", "gmacs"))
+behind, gmacs = (
+    [c.value(key) for c in (by_macs, few.first)] for key in ("behind", "gmacs")
+)
 clear = behind[0] > 0 and behind[1] == 0
 ledger.add("fewest_macs", behind=behind, gmacs=gmacs, holds=clear)
 
@@ -333,7 +375,8 @@ ledger.add("fewest_macs", behind=behind, gmacs=gmacs, holds=clear)
 # %%
 SIDE, LABELS, SEEDS = 64, 4, (0, 1, 2)
 pool, chooses, test = (
-    scenes.load(n, SIDE, seed=seed, framing="wide") for seed, n in enumerate((240, 200, 300))
+    scenes.load(n, SIDE, seed=seed, framing="wide")
+    for seed, n in enumerate((240, 200, 300))
 )
 
 
@@ -349,9 +392,12 @@ class Tokens(nn.Module):
 
     def __init__(self, folder):
         super().__init__()
-        self.net = AutoModel.from_pretrained(folder)
+        self.net = zoo.whole(AutoModel.from_pretrained(folder), folder)
         settings = AutoImageProcessor.from_pretrained(folder)
-        for name, values in (("mean", settings.image_mean), ("std", settings.image_std)):
+        for name, values in (
+            ("mean", settings.image_mean),
+            ("std", settings.image_std),
+        ):
             self.register_buffer(name, torch.tensor(values)[:, None, None])
 
     def forward(self, x):
@@ -370,7 +416,9 @@ extractors = {
 features, macs = {}, {}
 for name, extractor in extractors.items():
     extractor.eval()
-    features[name] = [transfer.cached_features(extractor, s.images) for s in (pool, chooses, test)]
+    features[name] = [
+        transfer.cached_features(extractor, s.images) for s in (pool, chooses, test)
+    ]
     macs[name] = measure.count_macs(extractor, (1, 3, SIDE, SIDE)) / 1e6
     print(
         f"{name:24}{features[name][0].shape[1]:6} numbers {macs[name]:6.1f} million multiply-adds"
@@ -384,16 +432,21 @@ for question in QUESTIONS:
     for name, (known_x, val_x, test_x) in features.items():
         scores = []
         for seed in SEEDS:
-            order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+            order = torch.randperm(
+                len(pool), generator=torch.Generator().manual_seed(seed)
+            )
             mixed = labels[0][order]
             index = torch.cat([order[mixed == c][:LABELS] for c in mixed.unique()])
             learned = linear_probe(
-                (known_x[index], labels[0][index]), (val_x, labels[1]), (test_x, labels[2])
+                (known_x[index], labels[0][index]),
+                (val_x, labels[1]),
+                (test_x, labels[2]),
             )
             scores.append(100 * learned.accuracy)
         right[question, name] = np.array(scores)
 print(
-    "classes:", {question: len(getattr(pool.factors, question).unique()) for question in QUESTIONS}
+    "classes:",
+    {question: len(getattr(pool.factors, question).unique()) for question in QUESTIONS},
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -500,18 +553,26 @@ SAMPLERS = {
 }
 NAME = "Stable Diffusion 1.5"
 teramacs = {
-    (key, steps): costs.picture_macs(NAME, costs.evaluations(steps, guided=guided)) / 1e12
+    (key, steps): costs.picture_macs(NAME, costs.evaluations(steps, guided=guided))
+    / 1e12
     for key, (_, guided) in SAMPLERS.items()
     for steps in table["steps"]
 }
 fid = {
-    (key, steps): table[key]["fid"][k] for key in SAMPLERS for k, steps in enumerate(table["steps"])
+    (key, steps): table[key]["fid"][k]
+    for key in SAMPLERS
+    for k, steps in enumerate(table["steps"])
 }
-print(f"{'':21}" + "".join(f"{steps:>7} step{'s' * (steps > 1):1}" for steps in table["steps"]))
+print(
+    f"{'':21}"
+    + "".join(f"{steps:>7} step{'s' * (steps > 1):1}" for steps in table["steps"])
+)
 for key, (label, _) in SAMPLERS.items():
     print(
         f"{label:20}"
-        + "".join(f"{teramacs[key, s]:6.1f} T {fid[key, s]:5.1f}" for s in table["steps"])
+        + "".join(
+            f"{teramacs[key, s]:6.1f} T {fid[key, s]:5.1f}" for s in table["steps"]
+        )
     )
 
 # %% tags=["hide-input"]
@@ -521,8 +582,15 @@ for (key, (label, _)), color in zip(
 ):
     x, y = ([values[key, s] for s in table["steps"]] for values in (teramacs, fid))
     axis.plot(x, y, "o-", color=COLOR[color], label=label, ms=6, lw=1.5)
-    place = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 8}
-    shift = {"dpm": (-8, -7), "guided_distill": (9, 6), "lcm": (0, -10)}.get(key, (0, 10))
+    place = {
+        "textcoords": "offset points",
+        "ha": "center",
+        "va": "center",
+        "fontsize": 8,
+    }
+    shift = {"dpm": (-8, -7), "guided_distill": (9, 6), "lcm": (0, -10)}.get(
+        key, (0, 10)
+    )
     for steps, a, b in zip(table["steps"], x, y, strict=True):
         axis.annotate(str(steps), (a, b), shift, **place, color=COLOR[color])
 axis.set(
@@ -541,7 +609,9 @@ plots.show(
     alt="FID against multiply-adds for four samplers with 1, 2, 4 and 8 steps. "
     + "; ".join(
         f"{label}: "
-        + ", ".join(f"{fid[key, s]:.1f} at {teramacs[key, s]:.1f} T" for s in table["steps"])
+        + ", ".join(
+            f"{fid[key, s]:.1f} at {teramacs[key, s]:.1f} T" for s in table["steps"]
+        )
         for key, (label, _) in SAMPLERS.items()
     ),
     caption="Numbers at the points are steps. Costs are counted: U-Net passes and one decoding. FID is cited, at 512 pixels and guidance 8, from a secondary source; less is better.",
@@ -567,7 +637,9 @@ short = costs.evaluations(4, guided=False)
 saved = costs.picture_macs(NAME, standard) / costs.picture_macs(NAME, short)
 part = costs.decoder_macs(NAME) / costs.picture_macs(NAME, short)
 print(f"passes: {standard} and {short}, {standard / short:.1f} times fewer")
-print(f"multiply-adds: {saved:.1f} times fewer; the decoder is {100 * part:.0f} % of the short way")
+print(
+    f"multiply-adds: {saved:.1f} times fewer; the decoder is {100 * part:.0f} % of the short way"
+)
 fewer = standard / short
 ledger.add("passes", passes=fewer, macs=saved, holds=saved < fewer)
 ledger.add("fid", four=teramacs["lcm", 4], eight=teramacs["lcm", 8], verdict="partly")

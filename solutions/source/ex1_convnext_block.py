@@ -14,10 +14,9 @@
 # %%
 import torch
 from IPython.display import display
+from modarch_utils.checks import ex1, ex1_stretch
 from torch import nn
 from torch.nn import functional as F
-
-from modarch_utils.checks import ex1, ex1_stretch
 
 # %% [markdown]
 # ## The task
@@ -129,7 +128,12 @@ ex1_stretch.check_grn(grn)
 def from_timm(theirs):
     """A ConvNeXtBlock with the weights of timm's block."""
     ### BEGIN SOLUTION
-    names = {"conv_dw": "dwconv", "norm": "norm", "mlp.fc1": "pwconv1", "mlp.fc2": "pwconv2"}
+    names = {
+        "conv_dw": "dwconv",
+        "norm": "norm",
+        "mlp.fc1": "pwconv1",
+        "mlp.fc2": "pwconv2",
+    }
     state = {"gamma": theirs.gamma}
     for old, new in names.items():
         for kind in ("weight", "bias"):

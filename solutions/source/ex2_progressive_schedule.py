@@ -12,7 +12,6 @@
 # %%
 import matplotlib.pyplot as plt
 from IPython.display import display
-
 from modarch_utils import plots
 from modarch_utils.checks import ex2, ex2_stretch
 
@@ -44,7 +43,9 @@ def three_stages(epoch):
     ### BEGIN SOLUTION
     if not 0 <= epoch < 150:
         raise ValueError(f"There are epochs 0 to 149, not {epoch}.")
-    size, magnitude, alpha = [(128, 5, 0.0), (192, 10, 0.2), (256, 15, 0.4)][epoch // 50]
+    size, magnitude, alpha = [(128, 5, 0.0), (192, 10, 0.2), (256, 15, 0.4)][
+        epoch // 50
+    ]
     return {"image_size": size, "randaugment": magnitude, "mixup": alpha}
     ### END SOLUTION
 
@@ -110,7 +111,10 @@ if report.passed:
     figure, axes = plt.subplots(1, 3, figsize=(9, 2.8))
     for axis, key in zip(axes, first, strict=True):
         for number in (2, 3, 7):
-            line = [progressive_schedule(e, 150, number, first, last)[key] for e in range(150)]
+            line = [
+                progressive_schedule(e, 150, number, first, last)[key]
+                for e in range(150)
+            ]
             axis.step(range(150), line, where="post", label=f"{number} stages")
         axis.set(title=key, xlabel="epoch")
     axes[0].legend(fontsize=8)

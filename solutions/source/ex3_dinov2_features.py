@@ -18,12 +18,11 @@ import torch
 import transformers
 from IPython.display import display
 from matplotlib.patches import Rectangle
-from torch.nn import functional as F
-from transformers import AutoImageProcessor, AutoModel
-
 from modarch_utils import plots, profile, zoo
 from modarch_utils.checks import ex3, ex3_stretch
 from modarch_utils.data import scenes
+from torch.nn import functional as F
+from transformers import AutoImageProcessor, AutoModel
 
 plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
@@ -83,7 +82,9 @@ def to_input(picture, processor):
     """Maps (H, W, 3) uint8 to (1, 3, H, W) float32."""
     ### BEGIN SOLUTION
     pixels = torch.from_numpy(picture).permute(2, 0, 1) / 255
-    mean, std = torch.tensor([processor.image_mean, processor.image_std])[..., None, None]
+    mean, std = torch.tensor([processor.image_mean, processor.image_std])[
+        ..., None, None
+    ]
     return ((pixels - mean) / std)[None]
     ### END SOLUTION
 
@@ -121,7 +122,9 @@ def patch_grid(model, pixel_values):
     ### BEGIN SOLUTION
     size = model.config.patch_size
     n, _, height, width = pixel_values.shape
-    skip = 1 + getattr(model.config, "num_register_tokens", 0)  # class token and registers
+    skip = 1 + getattr(
+        model.config, "num_register_tokens", 0
+    )  # class token and registers
     with torch.inference_mode():
         tokens = model.eval()(pixel_values).last_hidden_state
     return tokens[:, skip:].reshape(n, height // size, width // size, -1)
@@ -210,7 +213,9 @@ def draw_map(axis, picture, values):
     ### BEGIN SOLUTION
     edges = (0, picture.shape[1], picture.shape[0], 0)
     axis.imshow(picture, extent=edges)
-    axis.imshow(values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.65, extent=edges)
+    axis.imshow(
+        values.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.65, extent=edges
+    )
     ### END SOLUTION
 
 
@@ -243,7 +248,11 @@ else:
 # %% tags=["hide-input", "profile-dependent"]
 if all_right:
     rows, columns = grid
-    places = (rows // 2, columns // 4), (rows // 2, 3 * columns // 4), (rows - 1, columns // 2 - 1)
+    places = (
+        (rows // 2, columns // 4),
+        (rows // 2, 3 * columns // 4),
+        (rows - 1, columns // 2 - 1),
+    )
     names = "the ball", "the cylinder", "the floor"
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 5.2))
     axes[0, 0].imshow(pair)
@@ -256,7 +265,9 @@ if all_right:
         axis.set_title(f"like a patch of {name}", fontsize=9.5)
     for axis in axes.flat:
         axis.axis("off")
-    figure.colorbar(axes[1, 1].images[-1], ax=axes, shrink=0.7, label="cosine similarity")
+    figure.colorbar(
+        axes[1, 1].images[-1], ax=axes, shrink=0.7, label="cosine similarity"
+    )
     plots.show(
         figure,
         alt="A ball and a cylinder on wooden floors, side by side, and three heat maps over the same picture. Most like a patch of the ball is "
@@ -314,7 +325,9 @@ if all_right and report_7.passed:
     masks = [foreground(half) for half in features.chunk(2, dim=1)]
     figure, axes = plt.subplots(2, 2, figsize=(4.6, 4.6))
     overlaps = []
-    for (first, second), image, found, true in zip(axes, two.images, masks, two.mask, strict=True):
+    for (first, second), image, found, true in zip(
+        axes, two.images, masks, two.mask, strict=True
+    ):
         large = F.interpolate(found[None, None].float(), true.shape)[0, 0] > 0
         overlaps.append(((large & true).sum() / (large | true).sum()).item())
         first.imshow(plots.to_image(image))
@@ -365,13 +378,17 @@ report_8
 if all_right and report_8.passed:
     scene = two.images[1].permute(1, 2, 0).numpy()
     mirrored = np.ascontiguousarray(scene[:, ::-1])
-    inputs = torch.cat([to_input(p, processor) for p in (scene, mirrored)]).to(here.device)
+    inputs = torch.cat([to_input(p, processor) for p in (scene, mirrored)]).to(
+        here.device
+    )
     found = partners(*patch_grid(model, inputs).cpu())
     rows, columns = found.shape[:2]
     size = len(scene) // rows
     object_patches = F.avg_pool2d(two.mask[1][None].float(), size)[0] > 0.99
     own = torch.stack(
-        torch.meshgrid(torch.arange(rows), columns - 1 - torch.arange(columns), indexing="ij"),
+        torch.meshgrid(
+            torch.arange(rows), columns - 1 - torch.arange(columns), indexing="ij"
+        ),
         dim=-1,
     )
     off = (found - own).abs().amax(-1)[object_patches]

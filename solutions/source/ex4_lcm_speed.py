@@ -26,15 +26,14 @@ import transformers
 from diffusers import DDIMScheduler, LCMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging
 from IPython.display import display
-from timm.data import ImageNetInfo, resolve_model_data_config
-from torch.nn import functional as F
-from torchvision.transforms.v2.functional import normalize
-
 from modarch_utils import plots, profile, records, zoo
 from modarch_utils.checks import ex4, ex4_stretch
 from modarch_utils.data import pairs
 from modarch_utils.models import reader
 from modarch_utils.training import reading
+from timm.data import ImageNetInfo, resolve_model_data_config
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import normalize
 
 plots.use_style(dpi=110)
 for library in (logging, transformers.logging):
@@ -137,8 +136,14 @@ report_2.points(3)
 def draw(pipe, prompts, steps, guidance, seed=0):
     """One picture for each prompt, (N, 3, H, W) in [0, 1]."""
     ### BEGIN SOLUTION
-    noises = [torch.Generator().manual_seed(1000 * seed + i) for i in range(len(prompts))]
-    options = {"num_inference_steps": steps, "guidance_scale": guidance, "output_type": "pt"}
+    noises = [
+        torch.Generator().manual_seed(1000 * seed + i) for i in range(len(prompts))
+    ]
+    options = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "output_type": "pt",
+    }
     return pipe(prompts, generator=noises, **options).images.cpu()
     ### END SOLUTION
 
@@ -167,7 +172,9 @@ def count_evaluations(pipe, run):
     """How many pictures go through the U-Net while run() runs."""
     ### BEGIN SOLUTION
     batches = []
-    hook = pipe.unet.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    hook = pipe.unet.register_forward_pre_hook(
+        lambda _, inputs: batches.append(len(inputs[0]))
+    )
     with hook:
         run()
     return sum(batches)
@@ -245,12 +252,17 @@ report_5.points(3)
 def compare(methods, prompts, score, clock=time.perf_counter):
     """A row of evaluations, seconds, speedup and follows for each method."""
     ### BEGIN SOLUTION
-    runs = {name: partial(draw, pipe, prompts, *how, 0) for name, (pipe, *how) in methods.items()}
+    runs = {
+        name: partial(draw, pipe, prompts, *how, 0)
+        for name, (pipe, *how) in methods.items()
+    }
     seconds = timed(runs, 3, clock)
     n, first = len(prompts), next(iter(seconds.values()))
     compared, images = {}, []
     for name, run in runs.items():
-        count = count_evaluations(methods[name][0], lambda run=run: images.append(run()))
+        count = count_evaluations(
+            methods[name][0], lambda run=run: images.append(run())
+        )
         row = {"evaluations": count / n, "seconds": seconds[name] / n}
         row |= {"speedup": first / seconds[name], "follows": score(images[-1], prompts)}
         compared[name] = row
@@ -285,7 +297,10 @@ else:
     usual = 7.5
     imagenet = ImageNetInfo()
     wanted = (9, 130, 207, 291, 340, 404, 817, 980)
-    classes = {f"{imagenet.index_to_description(k).split(',')[0]}, photograph": k for k in wanted}
+    classes = {
+        f"{imagenet.index_to_description(k).split(',')[0]}, photograph": k
+        for k in wanted
+    }
     prompts = list(classes)
     judge = zoo.load_timm(here.classifier).eval()
     inputs = resolve_model_data_config(judge)
@@ -315,7 +330,9 @@ if all_right:
     }
     table = compare(methods, prompts, score)
     for name, row in table.items():
-        print(f"{name:24}{row['evaluations']:5.0f} evaluations of the U-Net for a picture")
+        print(
+            f"{name:24}{row['evaluations']:5.0f} evaluations of the U-Net for a picture"
+        )
 else:
     print("The comparison comes as soon as all rows above are right.")
 
@@ -323,7 +340,9 @@ else:
 if all_right:
     print(f"{'for one picture':24}{'seconds':>9}{'times as fast':>15}{'right':>8}")
     for name, row in table.items():
-        print(f"{name:24}{row['seconds']:9.3f}{row['speedup']:15.1f}{100 * row['follows']:7.0f}%")
+        print(
+            f"{name:24}{row['seconds']:9.3f}{row['speedup']:15.1f}{100 * row['follows']:7.0f}%"
+        )
 
 # %% tags=["hide-input", "profile-dependent"]
 if all_right:
@@ -377,7 +396,9 @@ if all_right and here.text_to_image == "mini-sd":
     print(f"{'':24}{'evaluations':>11}{'right':>9}{'Fréchet':>9}")
     for name, (method, guidance, steps) in cases.items():
         work, right, away = (
-            records.select(record, what, method=method, guidance=guidance, steps=steps).mean()
+            records.select(
+                record, what, method=method, guidance=guidance, steps=steps
+            ).mean()
             for what in ("evaluations", "all_right", "frechet")
         )
         print(f"{name:24}{work:11.0f}{100 * right:8.1f}%{away:9.0f}")
@@ -411,7 +432,10 @@ report_7
 
 # %% tags=["hide-input", "profile-dependent"]
 if all_right and report_7.passed:
-    few_steps, lines = [1, 2, 4, 8], (("LCM-LoRA", fast, 1.0), ("DDIM, guided", slow, usual))
+    few_steps, lines = (
+        [1, 2, 4, 8],
+        (("LCM-LoRA", fast, 1.0), ("DDIM, guided", slow, usual)),
+    )
     figure, axis = plt.subplots(figsize=(6.4, 3.6))
     said = []
     for (name, of, scale), color in zip(lines, ("blue", "orange"), strict=True):
@@ -425,9 +449,17 @@ if all_right and report_7.passed:
                 100 * records.select(record, "all_right_two", steps=n, **case).mean()
                 for n in few_steps
             ]
-            axis.plot(few_steps, known, "--", color=plots.PALETTE[color], label="of 128 prompts")
+            axis.plot(
+                few_steps,
+                known,
+                "--",
+                color=plots.PALETTE[color],
+                label="of 128 prompts",
+            )
     best = 100 * table["DDIM, 50 steps, guided"]["follows"]
-    axis.axhline(best, color=plots.PALETTE["grey"], ls=":", label="DDIM, guided, 50 steps")
+    axis.axhline(
+        best, color=plots.PALETTE["grey"], ls=":", label="DDIM, guided, 50 steps"
+    )
     axis.set_xscale("log", base=2)
     axis.set_xticks(few_steps, few_steps)
     axis.set(xlabel="steps", ylabel="right pictures (%)", ylim=(-4, 104))
@@ -454,7 +486,9 @@ def steps_for(evaluations, guidance):
     ### BEGIN SOLUTION
     whole = evaluations // (2 if guidance > 1 else 1)
     if whole < 1:
-        raise ValueError(f"{evaluations} evaluations are less than one step: allow for more.")
+        raise ValueError(
+            f"{evaluations} evaluations are less than one step: allow for more."
+        )
     return whole
     ### END SOLUTION
 

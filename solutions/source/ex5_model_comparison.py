@@ -24,6 +24,9 @@ import timm
 import torch
 import transformers
 from IPython.display import display
+from modarch_utils import plots, profile, zoo
+from modarch_utils.checks import ex5, ex5_stretch
+from modarch_utils.data import datasets, scenes
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -31,10 +34,6 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoImageProcessor, AutoModel
-
-from modarch_utils import plots, profile, zoo
-from modarch_utils.checks import ex5, ex5_stretch
-from modarch_utils.data import datasets, scenes
 
 plots.use_style(dpi=110)
 transformers.logging.set_verbosity_error()
@@ -252,16 +251,22 @@ def compare(open_network, folder, train, test):
     prepare, embed = open_network(folder)
     row = {"load_s": time.perf_counter() - began}
 
-    x_train, x_test = (extract(pictures, prepare, embed, 50) for pictures, _ in (train, test))
+    x_train, x_test = (
+        extract(pictures, prepare, embed, 50) for pictures, _ in (train, test)
+    )
     began = time.perf_counter()
     row["accuracy"] = {}
     for question, y in train[1].items():
-        row["accuracy"][question] = svm_accuracy((x_train, y), (x_test, test[1][question]))
+        row["accuracy"][question] = svm_accuracy(
+            (x_train, y), (x_test, test[1][question])
+        )
     row["svm_s"] = time.perf_counter() - began
 
     some = test[0][:25]
     batch = torch.stack([prepare(picture) for picture in some])
-    row["prepare_ms"] = milliseconds_per_picture(lambda: [prepare(p) for p in some], len(some), 5)
+    row["prepare_ms"] = milliseconds_per_picture(
+        lambda: [prepare(p) for p in some], len(some), 5
+    )
     row["network_ms"] = milliseconds_per_picture(lambda: embed(batch), len(some), 5)
     return row
     ### END SOLUTION
@@ -287,12 +292,16 @@ def labelled(split, n):
     if here.classification == "scenes":
         streams = {"train": 1, "test": 2, "val": 3}
         found = scenes.load(n, 64, seed=streams[split], framing="wide")
-        labels = {question: found.labels(question).numpy() for question in scenes.CLASSES}
+        labels = {
+            question: found.labels(question).numpy() for question in scenes.CLASSES
+        }
     else:  # these have two sets: the end of the first one is for validation
         found = datasets.load(
             here.classification, "val" if split == "test" else "train", n=TRAIN + VAL
         )
-        part = {"train": slice(TRAIN), "test": slice(TEST), "val": slice(TRAIN, None)}[split]
+        part = {"train": slice(TRAIN), "test": slice(TEST), "val": slice(TRAIN, None)}[
+            split
+        ]
         found = found._replace(images=found.images[part], labels=found.labels[part])
         labels = {"class": found.labels.numpy()}
     arrays = found.images.permute(0, 2, 3, 1).numpy()
@@ -305,7 +314,9 @@ print(f"{len(train[0])} pictures to fit on, {len(test[0])} to test")
 # %% tags=["hide-input"]
 shown = [np.array(picture) for picture in test[0][:12]]
 plots.show(
-    plots.image_grid(torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2), ncols=6, size=1.2),
+    plots.image_grid(
+        torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2), ncols=6, size=1.2
+    ),
     alt="Twelve pictures of the test set in two rows. On a laptop each shows a small coloured solid on a ground of squares, wood, grass or tiles.",
     caption="Twelve of the test pictures.",
 )
@@ -353,16 +364,23 @@ for name, row in table.items():
 # %% tags=["hide-input"]
 if all_right:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), width_ratios=(3, 2))
-    questions, hues = list(test[1]), [plots.PALETTE[c] for c in ("blue", "orange", "green")]
+    questions, hues = (
+        list(test[1]),
+        [plots.PALETTE[c] for c in ("blue", "orange", "green")],
+    )
     for k, ((name, row), hue) in enumerate(zip(table.items(), hues, strict=True)):
         at = np.arange(len(questions)) + 0.26 * (k - 1)
         shares = [100 * row["accuracy"][q] for q in questions]
         left.bar(at, shares, 0.24, color=hue, label=name)
         right.barh(k, row["network_ms"], 0.5, color=hue)
-        right.barh(k, row["prepare_ms"], 0.5, left=row["network_ms"], color=hue, alpha=0.4)
+        right.barh(
+            k, row["prepare_ms"], 0.5, left=row["network_ms"], color=hue, alpha=0.4
+        )
     for k, question in enumerate(questions):
         chance = 100 / len(np.unique(test[1][question]))
-        left.plot([k - 0.4, k + 0.4], [chance] * 2, color=plots.PALETTE["ink"], lw=1, ls=":")
+        left.plot(
+            [k - 0.4, k + 0.4], [chance] * 2, color=plots.PALETTE["ink"], lw=1, ls=":"
+        )
     left.set_xticks(range(len(questions)), questions)
     left.set(ylabel="right (%)", ylim=(0, 100))
     left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
@@ -458,7 +476,9 @@ def mean_and_error(shares):
     """The mean of the shares, and its standard error."""
     ### BEGIN SOLUTION
     if len(shares) < 2:
-        raise ValueError(f"The error of a mean needs at least two shares, not {len(shares)}.")
+        raise ValueError(
+            f"The error of a mean needs at least two shares, not {len(shares)}."
+        )
     return np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares))
     ### END SOLUTION
 
@@ -478,15 +498,24 @@ if all_right and report_7.passed and report_8.passed and report_9.passed:
     for name, (open_network, folder) in networks.items():
         opened = open_network(folder)
         x, v, t = (extract(part[0], *opened, 50) for part in (train, val, test))
-        y, to_choose, asked = train[1][question], (v, val[1][question]), (t, test[1][question])
+        y, to_choose, asked = (
+            train[1][question],
+            (v, val[1][question]),
+            (t, test[1][question]),
+        )
         svm, votes = [], []
         for seed in range(5):
             few = np.random.default_rng(seed).permutation(len(y))[:300]
             strength = choose_strength((x[few], y[few]), to_choose, [1e-3, 1e-2, 1e-1])
-            tuned = make_pipeline(StandardScaler(), LinearSVC(C=strength, max_iter=20_000))
+            tuned = make_pipeline(
+                StandardScaler(), LinearSVC(C=strength, max_iter=20_000)
+            )
             svm.append(tuned.fit(x[few], y[few]).score(*asked))
             votes.append(knn_accuracy((x[few], y[few]), asked, 5))
-        words = [f"{100 * m:.1f} ± {100 * e:.1f} %" for m, e in map(mean_and_error, (svm, votes))]
+        words = [
+            f"{100 * m:.1f} ± {100 * e:.1f} %"
+            for m, e in map(mean_and_error, (svm, votes))
+        ]
         print(f"  {name:28} SVM {words[0]}, neighbours {words[1]}")
 else:
     print("The table comes as soon as all rows above are right.")
