@@ -40,9 +40,7 @@ def _checked(url: str, where: str) -> str:
     url = (url or "").rstrip("/").removesuffix(".git")
     parts = urlsplit(url)
     if url and not (parts.scheme == "https" and parts.netloc and len(parts.path.split("/")) >= 3):
-        raise ValueError(
-            f"{where}: {url!r} should look like https://github.com/OWNER/NAME."
-        )
+        raise ValueError(f"{where}: {url!r} should look like https://github.com/OWNER/NAME.")
     return url
 
 
