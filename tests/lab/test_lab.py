@@ -121,14 +121,10 @@ def test_jupyterlab_shows_and_keeps_a_notebook(browser, lab, folder, name):
     assert page.evaluate(FOLDED) == hidden
     assert hidden or "exercises" in name
 
-    saved = path.stat().st_mtime_ns
     cells.first.click()
-    page.keyboard.press("Control+s")
-    for _ in range(200):
-        if path.stat().st_mtime_ns != saved:
-            break
-        page.wait_for_timeout(50)
-    assert path.stat().st_mtime_ns != saved, "JupyterLab did not save"
+    with page.expect_response(lambda r: r.request.method == "PUT" and "/contents/" in r.url) as put:
+        page.keyboard.press("Control+s")
+    assert put.value.ok
     page.close()
     after = json.loads(path.read_text("utf-8"))
     for notebook in (before, after):
