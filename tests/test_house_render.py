@@ -234,3 +234,9 @@ def test_a_summary_keeps_its_triangle_where_a_page_takes_it_away():
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell(box)])
     (shown, _) = render.for_editors(notebook, "notebooks/x.ipynb").cells
     assert '<summary style="display:list-item">Hint</summary>' in shown.source
+
+
+def test_a_code_span_inside_of_html_is_refused():
+    folded = "<details><summary>Answer</summary>\n{}It is `beta`.\n</details>"
+    assert render.raw(folded.format("")) == ["`beta`"]
+    assert render.raw(folded.format("\n")) == []

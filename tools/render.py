@@ -112,8 +112,12 @@ def markdown(text: str) -> str:
 
 
 def raw(text: str) -> list[str]:
-    """Return the markup in a Markdown text that only Jupyter Book knows; code is no markup."""
-    found: list[str] = []
+    """Return the markup in a Markdown text that a page would show as it is; code is no markup.
+
+    That is what only Jupyter Book knows, and code spans inside of HTML, which no empty line ends.
+    """
+    blocks = [t.content for t in PARSER.parse(text) if t.type == "html_block"]
+    found = [span for block in blocks for span in re.findall(r"`[^`\n]+`", block)]
 
     def prose(text: str) -> str:
         spans = SPAN.finditer(text)

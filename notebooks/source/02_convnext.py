@@ -747,6 +747,7 @@ print("better than guessing:", scaled_up.final_accuracy > 1.5 / len(classes))
 # **2.** You set `gamma` of every GRN to zero after training. What is left?
 #
 # <details><summary>Answer</summary>
+#
 # The identity plus `beta`: a constant for each channel. The competition is gone.
 # </details>
 #

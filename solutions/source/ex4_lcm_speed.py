@@ -58,6 +58,7 @@ here = profile.current()
 # </details>
 #
 # <details><summary>Hint 2: a new pipeline</summary>
+#
 # <code>pipe.components</code> is a dictionary of all parts, and <code>StableDiffusionPipeline(**parts, requires_safety_checker=False)</code> puts parts together. The networks are not
 # copied by that.
 # </details>
