@@ -3,7 +3,7 @@
 #
 # **What does a network see when it looks at a cat, and how would you check that it is true?**
 #
-# This course is about the networks that learned to look between 2017 and 2024. It does not ask you to believe
+# This course is about the networks that learned to look between 2015 and 2023, and what came after. It does not ask you to believe
 # anything about them. Each chapter builds one, runs it in front of you, and sets what came out beside what its
 # paper says.
 #
