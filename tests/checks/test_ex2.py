@@ -13,7 +13,7 @@ def name(value):
     return getattr(value, "__name__", None)
 
 
-@pytest.mark.parametrize("three", [three for three, _ in right.ANSWERS], ids=str)
+@pytest.mark.parametrize("three", [three for three, _ in right.ANSWERS], ids=name)
 def test_right_answers_pass(three):
     report = ex2.check_three_stages(three)
     assert report.passed, str(report)
