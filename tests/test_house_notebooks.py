@@ -255,3 +255,18 @@ def test_a_notebook_that_fails_leaves_the_others_to_run(source, capsys):
 def test_the_gpu_profile_may_reach_the_hub():
     assert notebooks.kernel_environment("laptop")["HF_HUB_OFFLINE"] == "1"
     assert notebooks.kernel_environment("gpu")["HF_HUB_OFFLINE"] == "0"
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", '{"cells": [', ""])
+def test_a_notebook_that_a_merge_broke_is_stale_and_can_be_built(source, text, monkeypatch, capsys):
+    notebooks.target(source).write_text(text)
+    assert "no notebook any more" in notebooks.stale(source)
+    monkeypatch.setattr(notebooks, "sources", lambda *_: [source])
+    assert notebooks.main(["check"]) == 1
+    assert "no notebook any more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["", " Laptop "])
+def test_the_profile_is_the_laptop_unless_said_otherwise(value, monkeypatch):
+    monkeypatch.setenv("MODARCH_PROFILE", value)
+    assert notebooks.profile() == "laptop"

@@ -30,12 +30,36 @@ def test_the_environment_wins_over_the_file_for_the_site_alone(tmp_path, monkeyp
     assert repository.address() == "https://a.b/my/fork"
 
 
-@pytest.mark.parametrize(("written", "url"), [("''", ""), ("", ""), (f"{URL}/", URL)])
+@pytest.mark.parametrize(
+    ("written", "url"), [("''", ""), ("", ""), (f"{URL}/", URL), (f"'{URL} '", URL)]
+)
 def test_the_file_may_be_empty(tmp_path, written, url):
     assert repository.committed(config(tmp_path, written)) == url
 
 
-@pytest.mark.parametrize("url", ["ann/course", "git@github.com:ann/course", "https://github.com"])
+@pytest.mark.parametrize("text", ["title: a course\n", "repository:\n"])
+def test_a_file_without_the_key_has_none(tmp_path, text):
+    path = tmp_path / "_config.yml"
+    path.write_text(text)
+    assert repository.committed(path) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ann/course",
+        "git@github.com:ann/course",
+        "https://github.com",
+        "https://ann:secret@github.com/ann/course",
+        "https://www.github.com/ann/course",
+        "https://GitHub.com/ann/course",
+        "https://github.com//course",
+        f"{URL}/tree/main",
+        f"{URL}#readme",
+        "https://[bad/ann/course",
+        "3",
+    ],
+)
 def test_what_is_no_web_address_is_refused(tmp_path, url):
     with pytest.raises(ValueError, match="should look like https://github.com/OWNER/NAME"):
         repository.committed(config(tmp_path, url))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from tools import exercises, notebooks
+from tools import exercises, notebooks, repository
 
 ROOT = Path(__file__).resolve().parents[1]
 # All that a build reads beside the notebooks.
@@ -90,8 +90,9 @@ def main() -> int:
     parser.add_argument("--notebooks", type=Path, default=ROOT, help="take the chapters from here")
     options = parser.parse_args()
     try:
+        repository.address()  # a wrong one is told before anything is built
         result = build(options.notebooks.resolve() / "notebooks")
-    except notebooks.NotebookError as error:
+    except (notebooks.NotebookError, ValueError) as error:
         print(f"{error}\nThe site was not built.", file=sys.stderr)
         return 1
     LOG.write_text(result.stdout, "utf-8")

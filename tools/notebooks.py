@@ -15,6 +15,7 @@ outputs.
 """
 
 import argparse
+import contextlib
 import difflib
 import hashlib
 import os
@@ -76,7 +77,7 @@ class NotebookError(Exception):
 
 def profile() -> str:
     """Return the name of the profile that notebooks run in (``modarch_utils.profile``)."""
-    return os.environ.get("MODARCH_PROFILE", "laptop")
+    return os.environ.get("MODARCH_PROFILE", "").strip().lower() or "laptop"
 
 
 def kernel_environment(profile: str) -> dict[str, str]:
@@ -280,7 +281,10 @@ def must_run(source: Path) -> str | None:
     path = target(source)
     if not path.exists():
         return "it was never built"
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
+        return "it is no notebook any more: a merge left its marks in it, or it was cut short"
     if notebook.metadata.get("modarch", {}).get("code") != sha256(convert(source)):
         return "its code changed after it was run"
     if sha256(notebook) != sha256(convert(source)):
@@ -443,7 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
         found += [f"{path.name} has no source" for path in orphans()]
         found += [f"{s.stem}: {why}" for s in chosen for why in too_big(s)]
         for path in map(target, chosen):
-            if path.exists():
+            with contextlib.suppress(OSError, nbformat.reader.NotJSONError):  # it is stale
                 notebook = nbformat.read(path, as_version=4)
                 found += [f"{path.stem}: {fault}" for fault in faults(notebook)]
         print("\n".join(found) or "Every notebook is fresh and clean.")

@@ -6,11 +6,16 @@ the file alone. The site follows the environment first, so that a fork's workflo
 """
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import yaml
 
+# No name or password, no page within the repository.
+ADDRESS = re.compile(
+    r"https://(github\.com(/[\w.-]+){2}|(?!(www\.)?github\.)[a-z\d.:-]+(/[\w.-]+){2,})"
+)
 CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
 BRANCH = "main"
 
@@ -21,7 +26,8 @@ def committed(config: Path = CONFIG) -> str:
     Raises:
         ValueError: it is no web address.
     """
-    return _checked(yaml.safe_load(config.read_text("utf-8"))["repository"]["url"], config.name)
+    settings = yaml.safe_load(config.read_text("utf-8")).get("repository") or {}
+    return _checked(settings.get("url"), config.name)
 
 
 def address() -> str:
@@ -37,9 +43,8 @@ def address() -> str:
 
 
 def _checked(url: str, where: str) -> str:
-    url = (url or "").rstrip("/").removesuffix(".git")
-    parts = urlsplit(url)
-    if url and not (parts.scheme == "https" and parts.netloc and len(parts.path.split("/")) >= 3):
+    url = str(url or "").strip().rstrip("/").removesuffix(".git")
+    if url and not ADDRESS.fullmatch(url):
         raise ValueError(f"{where}: {url!r} should look like https://github.com/OWNER/NAME.")
     return url
 
