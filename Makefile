@@ -33,7 +33,7 @@ RECIPES := convnext_ladder fcmae small_net_recipe sequence_tasks inductive_bias 
 
 # Two or more at once, each with one torch thread: threads that share a core wait for each other.
 # A file is never split, so what its tests share is made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n logical --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rfEs -n logical --dist loadfile
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 NBVAL := -p tools.nbval_plugin --nbval --nbval-sanitize-with tools/nbval_sanitize.cfg \
          --nbval-cell-timeout 600 $(NOTEBOOKS)
@@ -71,7 +71,7 @@ test: setup ## run every test: units and parity, every notebook again, the built
 	@echo "[2/3] Every notebook again, each printed output compared."
 	@$(MAKE) --no-print-directory nbval
 	@echo "[3/3] The site and JupyterLab, in a browser."
-	@$(BIN)/python -m pytest -q -rs tests/book tests/lab
+	@$(BIN)/python -m pytest -q -rfEs tests/book tests/lab
 
 test-quick: setup ## what to run before a commit, under 2 minutes: style, and all but the slow tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,6 +1,11 @@
 """What every test runs under: no progress bars, no hub, no window, one thread."""
 
 import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
 
 os.environ.setdefault("MODARCH_PROGRESS", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,3 +13,56 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # On the small shared machines that run the tests a second thread costs more than it gives, and one
 # thread sums in one order. Set before torch is imported; a test of threads sets its own number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Files that take longer than the rest together; `make test-quick` leaves them out.
+SLOW = [
+    "checks/test_ex1",
+    "checks/test_ex3",
+    "checks/test_ex4",
+    "checks/test_ex5",
+    "data/test_pairs",
+    "data/test_scenes",
+    "data/test_scene_geometry",
+    "grade/test_class",
+    "grade/test_solutions",
+    "models/test_mamba",
+    "models/test_mini_sd",
+    "notebooks/test_nbval",
+    "parity/test_dinov2",
+    "parity/test_efficientnetv2",
+    "parity/test_ladder",
+    "parity/test_resnet",
+    "parity/test_swin",
+    "parity/test_vit",
+    "portability/test_encoding",
+    "test_bench",
+    "test_comparison",
+    "test_exercises",
+    "test_exercises_nbgrader",
+    "test_few_steps_recipe",
+    "test_house_course",
+    "test_house_wheel",
+    "test_mini_classifiers",
+    "test_mini_lcm_recipes",
+    "test_mini_sd_recipes",
+    "test_recipes",
+    "test_shipped_dinov2",
+    "test_shipped_text_to_image",
+    "test_transfer_recipe",
+    "training/test_autoencoder",
+    "training/test_dino",
+    "training/test_inductive_bias",
+    "training/test_latent_consistency",
+    "training/test_latent_diffusion",
+    "training/test_progressive_training",
+    "training/test_resume",
+    "training/test_search",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue  # a notebook
+        if item.path.relative_to(HERE).with_suffix("").as_posix() in SLOW:
+            item.add_marker("slow")

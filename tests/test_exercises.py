@@ -3,6 +3,7 @@
 import ast
 import builtins
 import re
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,16 +23,16 @@ CHECKS = "modarch_utils.checks"
 by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
+def statements(text: str) -> set[str]:
+    """Each statement of a Python text on one line, however it was wrapped; of a block its head."""
+    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt))
+    return {ast.unparse(node).splitlines()[0] for node in nodes} - {"try:"}
+
+
 def solution_lines(source: Path) -> set[str]:
-    inside, found = False, set()
-    for line in source.read_text("utf-8").splitlines():
-        if exercises.END in line:
-            inside = False
-        elif inside and line.strip():
-            found.add(line.strip())
-        elif exercises.BEGIN in line:
-            inside = True
-    return found
+    region = re.compile(f"^ *{exercises.BEGIN}\n(.*?)^ *{exercises.END}", re.DOTALL | re.MULTILINE)
+    regions = region.findall(source.read_text("utf-8"))
+    return set().union(*(statements(textwrap.dedent(text)) for text in regions))
 
 
 def run(notebook) -> list:
@@ -83,6 +84,8 @@ def test_no_solution_line_reaches_the_student(source):
     for cell in theirs.cells:
         assert "SOLUTION" not in cell.source
         given = {re.sub(r"^#\s*", "", line.strip()) for line in cell.source.splitlines()}
+        if cell.cell_type == "code":
+            given |= statements(cell.source)
         assert not given & lines, cell.source
         assert "outputs" not in cell or cell.outputs == []
     regions = source.read_text("utf-8").count(exercises.BEGIN)
@@ -108,7 +111,7 @@ def check_files(source: Path, package: Path) -> list[Path]:
 def leaked(source: Path, package: Path) -> set[str]:
     """The solution's lines that stand in what its checks are made of."""
     files = {*check_files(source, package), *(package / "checks").rglob("*.py")}
-    given = {line.strip() for path in files for line in path.read_text("utf-8").splitlines()}
+    given = set().union(*(statements(path.read_text("utf-8")) for path in files))
     return given & solution_lines(source)
 
 

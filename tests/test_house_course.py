@@ -12,7 +12,6 @@ from tools import notebooks
 
 ROOT = notebooks.ROOT
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "_build", ".cache", "__pycache__", "tests")
-pytestmark = pytest.mark.slow
 
 
 def cut_short(source) -> None:

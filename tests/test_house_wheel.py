@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 # All that a wheel is built from. A copy, as setuptools leaves its traces in the source.
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-content", "modarch_utils")

@@ -329,7 +329,7 @@ def test_a_damaged_file_is_rendered_anew(folder, renders):
 
 def test_people_see_a_progress_bar(folder, capfd):
     pairs.load(2, 32, progress=True)
-    assert "Rendering pairs" in capfd.readouterr().err
+    assert "Rendering pairs" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
