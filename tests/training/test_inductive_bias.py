@@ -123,4 +123,4 @@ def test_windows_that_never_shift_cannot_compare():
             both, first, second, neither = net(maps)
         sums[shift] = (both - first - second + neither).abs().max().item()
     assert sums[False] < 1e-5
-    assert sums[True] > 1e-4
+    assert sums[True] > 1e-3
