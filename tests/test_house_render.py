@@ -204,9 +204,7 @@ def test_the_first_cell_installs_from_the_repository(missing):
 
 
 def test_without_an_address_the_first_cell_says_what_to_install(missing):
-    with pytest.raises(
-        ModuleNotFoundError, match=r"pip install -e '\.\[diffusion\]'`; then restart"
-    ):
+    with pytest.raises(ModuleNotFoundError, match=r'-e "\.\[diffusion,lab\]"`; then restart'):
         run("")
 
 

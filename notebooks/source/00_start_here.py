@@ -140,7 +140,7 @@ print("scene 300, alone and in the batch, same bytes:", differ == 0)
 ledger.add("same_bytes", differ=differ, size=alone.numel(), holds=differ == 0)
 
 # %% [markdown]
-# How fast does your machine draw? The next cell measures it. Expect a few hundred pictures a second; a set
+# How fast does your machine draw? The next cell measures it. Expect some tens to some hundreds of pictures a second; a set
 # that was drawn once is kept on disk and is there at once the next time.
 
 # %% tags=["nbval-ignore-output"]
@@ -162,10 +162,14 @@ import sys
 
 PACKAGES = ["torch", "torchvision", "timm", "transformers", "diffusers", "peft"]
 PACKAGES += ["accelerate", "sklearn", "skimage", "matplotlib"]
+missing = []
 for package in PACKAGES:
-    importlib.import_module(package)  # an error here means: run `make setup` again
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        missing.append(package)  # install the course again, as the README says
 print("Python 3.11 or newer:", sys.version_info >= (3, 11))
-print("packages import:", len(PACKAGES), "of", len(PACKAGES))
+print("packages that do not import:", missing or "none")
 
 # %% [markdown]
 # These are the versions it found. They may differ from the ones stored on this page, and that is all right.
@@ -323,7 +327,8 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 #
 # You have now seen the course's way of working in small. In full it makes five promises:
 #
-# 1. **Measured here.** A claim is measured in the notebook that makes it, and what does not come out as in the
+# 1. **Measured here.** A claim is measured, in the notebook that makes it or by a longer experiment whose record
+#    the notebook opens, and what does not come out as in the
 #    paper is reported as such.
 # 2. **A laptop is enough.** No GPU and no network, and still real training and real weights.
 # 3. **Idea, equality, library.** First the idea in its smallest form; then the proof that it equals the library's
@@ -343,7 +348,8 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 # | a CI machine | `make test` | every test, and every notebook run again with its printed output compared |
 #
 # `make help` lists the rest. **Students:** read a cell, guess what it will print, then run it with Shift-Enter.
-# Change things; you cannot break anything that `git checkout notebooks` does not bring back.
+# Change things; `git checkout notebooks` brings back what you broke. It takes your answers in
+# `notebooks/exercises` along, so work in a copy (`cp -r notebooks mine`).
 # **Instructors:** edit the text in `notebooks/source`, never the notebook.
 # **CI:** a printed line has to come out the same on every machine. That is why cells here print names and
 # verdicts, and measured numbers stand in figures.
