@@ -110,11 +110,11 @@ weights: setup ## retrain every shipped checkpoint and record (hours; resumes af
 	  echo "Recipe $$recipe"; $(BIN)/python -m modarch_utils.recipes.$$recipe || exit 1; done
 
 wheel-test: setup # the wheel in an environment of its own, read-only, from a foreign folder
-	rm -rf _build/wheel && mkdir -p _build/wheel/empty
+	chmod -R u+w _build/wheel 2>/dev/null; rm -rf _build/wheel && mkdir -p _build/wheel/empty
 	$(PIP) --quiet uv && $(BIN)/uv build --quiet --out-dir _build/wheel
 	$(PYTHON) -m venv _build/wheel/venv
-	_build/wheel/venv/bin/python -m pip install -c requirements.lock \
-	  "$$(echo $(CURDIR)/_build/wheel/*.whl)[diffusion]"
+	$(BIN)/uv pip install --python _build/wheel/venv/bin/python -c requirements.lock \
+	  $(if $(TORCH),--torch-backend $(TORCH)) "$$(echo $(CURDIR)/_build/wheel/*.whl)[diffusion]"
 	chmod -R a-w _build/wheel/venv/lib/python*/site-packages/modarch_utils
 	cd _build/wheel/empty && ../venv/bin/python -P $(CURDIR)/tools/smoke.py
 

@@ -14,7 +14,10 @@ def describe(app: Sphinx, page: str, template: str, context: dict, doctree: obje
     paragraphs = (
         p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)
     )
-    text = shorten(next(paragraphs).astext(), 160, placeholder=" …")
+    first = next(paragraphs, None)
+    if first is None:
+        return
+    text = shorten(first.astext(), 160, placeholder=" …")
     context["metatags"] += f'<meta name="description" content="{escape(text)}">\n'
 
 

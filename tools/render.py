@@ -81,8 +81,8 @@ def head(url: str, path: str) -> list[NotebookNode]:
             "    raise ModuleNotFoundError(\n"
             '        "The course\'s package is missing in this Python: open a terminal in the "\n'
             '        "course\'s folder, the one with pyproject.toml, and run "\n'
-            "        '`python -m pip install -c requirements.lock -e \".[diffusion,lab]\"`; then '\n"
-            '        "restart the kernel."\n'
+            "        '`python -m pip install -c requirements.lock -e \".[diffusion,lab]\"`; '\n"
+            '        "then restart the kernel."\n'
             "    )\n"
         )
     cell = v4.new_code_cell(
