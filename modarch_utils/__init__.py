@@ -9,6 +9,7 @@ import os
 import sys
 
 __version__ = "0.1.0"
+QUOTA = "/sys/fs/cgroup/cpu.max"  # Linux's processor time for this container, of each period
 
 
 def _leave_a_core_free() -> None:
@@ -19,14 +20,23 @@ def _leave_a_core_free() -> None:
     """
     if "OMP_NUM_THREADS" in os.environ:
         return
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux; a container may own few of the cores
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    threads = max(1, cores - 1)
-    os.environ["OMP_NUM_THREADS"] = str(
-        threads
-    )  # read when torch is loaded, and by processes begun here
+    threads = max(1, _cores() - 1)
+    # Read when torch is loaded, and by processes begun here.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
+
+
+def _cores() -> int:
+    """How many cores this process may keep busy: a container may own few of the machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        with open(QUOTA, encoding="ascii") as file:
+            microseconds, period = map(int, file.read().split())
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
+    return min(cores, microseconds // period)
 
 
 _leave_a_core_free()

@@ -4,11 +4,19 @@ import errno
 import ssl
 from collections.abc import Iterator
 
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+UNWRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENOTDIR,
+}
 
 
 def why(error: BaseException) -> str:
-    """Tell what stopped a download: a certificate, a proxy, the disk, or no network.
+    """Tell what stopped a download: a certificate, a proxy, the server, the disk, or no network.
 
     Args:
         error: of urllib, requests or httpx, or of a library that raises from theirs.
@@ -27,10 +35,21 @@ def why(error: BaseException) -> str:
         )
     if "ProxyError" in names or "Tunnel connection failed" in text:
         return "the proxy let nothing through: look at HTTPS_PROXY and NO_PROXY"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:
-        return "the connection was refused: a firewall, or a proxy in HTTPS_PROXY that is not there"
     if own := [c for c in causes if isinstance(c, OSError) and c.errno in UNWRITABLE]:
         return f"the folder cannot be written ({own[0].strerror})"
+    # As Unix and as Windows put it; a server that refuses a file is another matter.
+    if any(words in text for words in ("Connection refused", "actively refused")):
+        return "the connection was refused: a firewall, or a proxy in HTTPS_PROXY that is not there"
+    answers = (getattr(getattr(c, "response", None), "status_code", None) for c in causes)
+    if status := next(filter(None, answers), None):
+        if status in (401, 403):
+            return f"the server answered {status}: log in (`hf auth login`) and accept its terms"
+        if status == 404:
+            return "the server answered 404: it no longer has this file"
+        if status == 429 or status >= 500:
+            return f"the server answered {status}: try again later"
+    if "JSONDecodeError" in names:
+        return "what answered is another server: a network's page for signing in, perhaps"
     lost = (
         "getaddrinfo",
         "Name or service",

@@ -172,7 +172,7 @@ def cache_dir() -> Path:
 
     ``MODARCH_CACHE`` when set, otherwise ``modarch`` under the user's cache folder.
     """
-    if own := os.environ.get("MODARCH_CACHE"):
+    if own := os.environ.get("MODARCH_CACHE", "").strip():
         return Path(os.path.expanduser(own))
     if users := os.environ.get("XDG_CACHE_HOME"):
         return Path(users) / "modarch"
@@ -187,13 +187,16 @@ def output_dir(folder: Path) -> Path:
 
     The folder itself in a clone of the course. An installed package is not to be changed, and a
     clone may be another user's: then a folder of the same name under ``made`` in the current one,
-    and one printed sentence says so.
+    or a temporary one where that cannot be, and one printed sentence says so.
     """
     package = Path(__file__).parent
     installed = folder.is_relative_to(package) and not (package.parent / "pyproject.toml").is_file()
     if not installed and (os.access(folder, os.W_OK) or not folder.exists()):
         return folder
     own = Path.cwd() / "made" / folder.name
-    own.mkdir(parents=True, exist_ok=True)
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError:  # hours of computing are not lost for a folder
+        own = Path(tempfile.mkdtemp(prefix="modarch-"))
     print(f"What is made is written to {own}, as {folder} is not to be changed.")
     return own

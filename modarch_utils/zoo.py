@@ -370,7 +370,9 @@ def _fetched(entry: Checkpoint, what: str, get: Callable[..., T]) -> T:
 
     try:
         if not constants.HF_HUB_OFFLINE:
-            get_session().head(constants.ENDPOINT, timeout=10)
+            reply = get_session().head(constants.ENDPOINT, timeout=10)
+            if reply.status_code == 429 or reply.status_code >= 500:
+                reply.raise_for_status()
         return get()
     # Not OSError alone: the library's versions use HTTP libraries with errors of their own.
     except Exception as error:
@@ -428,19 +430,15 @@ def load_pipeline(name: str) -> "DiffusionPipeline":
         model = whole(getattr(pipe, Path(part).parts[0]), source / part)
         if model.dtype != dtype:  # before 0.40 diffusers overlooks the argument
             model.to(dtype)
+    # diffusers makes up what a folder lacks of it, and then every prompt reads the same.
+    words, known = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
+    if words != known:
+        raise ValueError(
+            f"The tokenizer of {name} in {source} has {words} words instead of {known}: it is "
+            "incomplete; delete that folder and fetch it again, or install the course again."
+        )
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def load_lora(pipe: "DiffusionPipeline", name: str, adapter_name: str | None = None) -> None:
-    """Add a checkpoint's adapters to a pipeline's U-Net.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`path`, and as :func:`whole`.
-    """
-    file = path(name)
-    pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter_name)
-    whole(pipe.unet, file, fresh=("",))
 
 
 def whole(model: M, source: Path, *, fresh: tuple[str, ...] = ()) -> M:
@@ -451,8 +449,8 @@ def whole(model: M, source: Path, *, fresh: tuple[str, ...] = ()) -> M:
     compared by value, as names may rightly differ.
 
     Args:
-        model: loaded by ``from_pretrained``.
-        source: the file of its weights, or the folder that holds just one.
+        model: loaded by ``from_pretrained``, or given adapters by ``load_lora_weights``.
+        source: the file of its weights or adapters, or the folder that holds just one.
         fresh: beginnings of the names of parameters that are meant to be new, such as a head's.
 
     Raises:
@@ -474,6 +472,8 @@ def whole(model: M, source: Path, *, fresh: tuple[str, ...] = ()) -> M:
     given = {key: _mark(value) for key, value in given.items() if not key.endswith(".alpha")}
     lost = [key for key, mark in given.items() if mark not in marks]
     known = set(given.values())
+    if any("lora_" in key for key in given):  # beside adapters stands a network of other files
+        fresh = ("",)
     new = [k for k, mark in held.items() if mark not in known and not k.startswith(fresh)]
     if lost or new:
         raise ValueError(

@@ -50,7 +50,7 @@ def test_table_and_file(tmp_path, capsys):
     output = tmp_path / "new" / "bench.json"
     try:
         bench.main(["--repeats", "3"], rows, output)
-        written = json.loads(output.read_text())
+        written = json.loads(output.read_text("utf-8"))
         assert [row["name"] for row in written] == ["one", "two"]
         for row in written:
             assert set(row) == {"name", "ours_s", "reference_s", "ratio"}
@@ -59,7 +59,7 @@ def test_table_and_file(tmp_path, capsys):
         assert "2x3x8x8" in table and str(output) in table
 
         bench.main(["two", "--quick"], rows, output)
-        assert [row["name"] for row in json.loads(output.read_text())] == ["two"]
+        assert [row["name"] for row in json.loads(output.read_text("utf-8"))] == ["two"]
         assert "1x3x64x64" in capsys.readouterr().out
         with pytest.raises(SystemExit):
             bench.main(["three"], rows, output)

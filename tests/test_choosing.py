@@ -19,8 +19,10 @@ from modarch_utils.choosing.tree import TREE, Question, leaves
 from modarch_utils.measure import Latency
 
 ROOT = Path(__file__).parents[1]
-PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text())
-KEYS = set(re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "references.bib").read_text(), re.MULTILINE))
+PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text("utf-8"))
+KEYS = set(
+    re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "references.bib").read_text("utf-8"), re.MULTILINE)
+)
 NEED = Need("classification", 4, None, "cpu", "quality")
 
 MANY = {"task": "classification", "labels": 1000}

@@ -209,7 +209,7 @@ CHECK = '\n# %% tags=["check:a:2"]\n2.0\n'
 def write(tmp_path, text) -> Path:
     path = tmp_path / "solutions" / "source" / "ex9_example.py"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     return path
 
 
@@ -251,9 +251,9 @@ def test_it_is_stale_until_both_notebooks_are_there(tmp_path):
     exercises.make(source)
     assert exercises.stale(source) is None
     target = exercises.target(source)
-    target.write_text(target.read_text().replace("YOUR CODE HERE", "y = 2"))
+    target.write_text(target.read_text("utf-8").replace("YOUR CODE HERE", "y = 2"), "utf-8")
     assert "student's notebook" in exercises.stale(source)
-    source.write_text(source.read_text().replace("y = 2", "y = 3"))
+    source.write_text(source.read_text("utf-8").replace("y = 2", "y = 3"), "utf-8")
     assert "its code changed" in exercises.stale(source)
 
 

@@ -72,9 +72,9 @@ def test_from_a_reader_to_the_table(tiny, monkeypatch, capsys):
     with pytest.raises(FileNotFoundError, match="mini_sd`"):
         few_steps.main()
     train_reader(monkeypatch)
-    kept = json.loads((tiny / "mini_reader.json").read_text())
+    kept = json.loads((tiny / "mini_reader.json").read_text("utf-8"))
     assert [row["epoch"] for row in kept["results"]] == [1, 2]
-    card = (zoo.WEIGHTS / mini_reader.NAME / "README.md").read_text()
+    card = (zoo.WEIGHTS / mini_reader.NAME / "README.md").read_text("utf-8")
     assert kept["settings"]["sha256"] in card and card.count("\n| 1 | ") == 2
 
     generators()
@@ -108,7 +108,7 @@ def test_from_a_reader_to_the_table(tiny, monkeypatch, capsys):
     assert all(torch.equal(x, noise[0][0]) for x in noise[0])
     assert not torch.equal(noise[0][0], noise[1][0])
 
-    record = json.loads((tiny / "few_steps.json").read_text())
+    record = json.loads((tiny / "few_steps.json").read_text("utf-8"))
     calls = {
         (r["method"], r["guidance"], r["steps"]): r.get("evaluations") for r in record["results"]
     }

@@ -85,7 +85,7 @@ def test_no_file_names_the_machine_it_was_made_on():
         ["git", "grep", "-nIE", f"{places}|{hosts}", "--", ".", ":!tests/notebooks/test_nbval.py"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     if found.returncode > 1:
         pytest.skip("this is no git clone")

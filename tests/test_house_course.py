@@ -29,7 +29,7 @@ def course(folder) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         env=environment | {"PYTHONPATH": str(folder)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -75,7 +75,7 @@ def test_a_failure_says_why_last(green, copy):
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert result.returncode == 1
     *why, last = result.stderr.splitlines()

@@ -33,8 +33,9 @@ def run():
     # Imported where it is needed.
     from modarch_utils import late
 
-    figures = tomllib.loads(resources.files("modarch_utils").joinpath("papers.toml").read_text())
-    record = json.loads((HERE / "records" / "small.json").read_text())
+    papers = resources.files("modarch_utils").joinpath("papers.toml")
+    figures = tomllib.loads(papers.read_text("utf-8"))
+    record = json.loads((HERE / "records" / "small.json").read_text("utf-8"))
     (HERE / "weights" / "mini" / "config.json").read_bytes()
     tensors = load_file(HERE / "weights" / "mini" / "model.safetensors")
     return late.x + figures["a"] + record["b"] + float(tensors["w"][0])
@@ -60,7 +61,7 @@ print(study.run())
 # %%
 scratch = Path("scratch.txt")
 scratch.write_text("made here")
-print(scratch.read_text(), Path("absent.txt").exists())
+print(scratch.read_text("utf-8"), Path("absent.txt").exists())
 print([name for name in dir() if "watch" in name or "hook" in name or "used" in name])
 """
 READ = {

@@ -14,7 +14,7 @@ PROMISED += ["notebooks", "book", "bench", "lint", "weights"]
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
     )
 
 
@@ -58,6 +58,6 @@ def test_every_recipe_exists():
 def test_ci_runs_make_test_with_a_browser():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    lines = script.read_text().splitlines()
+    lines = script.read_text("utf-8").splitlines()
     assert "set -euo pipefail" in lines
     assert lines.index("export MODARCH_REQUIRE_BROWSER=1") < lines.index("make test")

@@ -28,7 +28,7 @@ print(1 + 1, os.path.basename(os.getcwd()), os.environ["MODARCH_PROGRESS"])
 def source(tmp_path):
     path = tmp_path / "notebooks" / "source" / "07_small.py"
     path.parent.mkdir(parents=True)
-    path.write_text(SOURCE)
+    path.write_text(SOURCE, "utf-8")
     return path
 
 
@@ -37,7 +37,7 @@ def built(tmp_path_factory):
     """A built notebook and its source; the tests below only read it, or work on a copy."""
     path = tmp_path_factory.mktemp("built") / "notebooks" / "source" / "07_small.py"
     path.parent.mkdir(parents=True)
-    path.write_text(SOURCE)
+    path.write_text(SOURCE, "utf-8")
     notebooks.make(path, notebooks.target(path), strict=True)
     return path
 
@@ -64,20 +64,20 @@ def test_build_twice_gives_the_same_bytes(built, tmp_path):
 
 
 def test_nothing_of_the_machine_is_kept(built):
-    text = notebooks.target(built).read_text()
+    text = notebooks.target(built).read_text("utf-8")
     assert "iopub" not in text and platform.python_version() not in text
     assert str(built.parents[2]) not in text
 
 
 def test_ids_survive_an_edit_elsewhere(source):
     before = [cell.id for cell in notebooks.convert(source).cells]
-    source.write_text(SOURCE.replace("2 + 2", "2 + 3"))
+    source.write_text(SOURCE.replace("2 + 2", "2 + 3"), "utf-8")
     after = [cell.id for cell in notebooks.convert(source).cells]
     assert before[:2] == after[:2] and before[2] != after[2]
 
 
 def test_ids_differ_for_equal_cells(source):
-    source.write_text("# %%\n1\n\n# %%\n1\n")
+    source.write_text("# %%\n1\n\n# %%\n1\n", "utf-8")
     first, second = (cell.id for cell in notebooks.convert(source).cells)
     assert first != second
 
@@ -89,9 +89,9 @@ def test_never_built_is_stale(source):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda nb, path: path.write_text(SOURCE + "\n# %%\n3\n"), "its code changed"),
+        (lambda nb, path: path.write_text(SOURCE + "\n# %%\n3\n", "utf-8"), "its code changed"),
         (
-            lambda nb, path: path.write_text(SOURCE.replace("It adds", "Sums")),
+            lambda nb, path: path.write_text(SOURCE.replace("It adds", "Sums"), "utf-8"),
             "\n-Sums.\n+It adds.",
         ),
         (lambda nb, path: nb.cells[3].update(source="2 + 5"), "its cells are not those"),
@@ -112,7 +112,7 @@ def test_a_change_on_either_side_is_stale(source, built, change, why):
 def test_new_prose_keeps_the_outputs_and_runs_nothing(source, built, monkeypatch):
     path = notebooks.target(source)
     nbformat.write(read(built), path)
-    source.write_text(SOURCE.replace("It adds.", "It *sums*."))
+    source.write_text(SOURCE.replace("It adds.", "It *sums*."), "utf-8")
     monkeypatch.setattr(notebooks, "sources", lambda: [source])
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("it ran"))
     assert notebooks.main(["build"]) == 0
@@ -124,14 +124,14 @@ def test_new_prose_keeps_the_outputs_and_runs_nothing(source, built, monkeypatch
 
 
 def test_outputs_are_not_given_to_other_code(source, built):
-    source.write_text(SOURCE.replace("2 + 2", "2 + 3"))
+    source.write_text(SOURCE.replace("2 + 2", "2 + 3"), "utf-8")
     with pytest.raises(notebooks.NotebookError, match="its code is not that of its source"):
         notebooks.keep_outputs(notebooks.convert(source), read(built))
 
 
 def test_whole_numbers_are_written_as_jupyterlab_writes_them(source):
     code = 'display({"application/vnd.modarch.claims+json": [{"a": 0.0, "b": 1.5}]}, raw=True)'
-    source.write_text(f"# %%\n{code}\n")
+    source.write_text(f"# %%\n{code}\n", "utf-8")
     notebooks.make(source, notebooks.target(source), strict=True)
     data = read(source).cells[-1].outputs[0].data["application/vnd.modarch.claims+json"]
     assert str(data) == "[{'a': 0, 'b': 1.5}]"
@@ -158,25 +158,25 @@ def test_what_is_in_sight_is_small(code, tags, words):
 def test_the_number_of_big_cells_only_shrinks(source, tmp_path, monkeypatch):
     allowed = tmp_path / "long_cells.toml"
     monkeypatch.setattr(notebooks, "LONG_CELLS", allowed)
-    source.write_text(SOURCE + f"\n# %%\n{'x' * 89}\n")
-    allowed.write_text("")
+    source.write_text(SOURCE + f"\n# %%\n{'x' * 89}\n", "utf-8")
+    allowed.write_text("", "utf-8")
     assert "cell 3 has 1 lines of up to 89 characters; at most" in notebooks.too_big(source)[0]
-    allowed.write_text("07_small = 1\n")
+    allowed.write_text("07_small = 1\n", "utf-8")
     assert notebooks.too_big(source) == []
-    allowed.write_text("07_small = 2\n")
+    allowed.write_text("07_small = 2\n", "utf-8")
     assert "lower it" in notebooks.too_big(source)[0]
 
 
 def test_a_failing_cell_is_named_and_nothing_is_overwritten(source):
-    notebooks.target(source).write_text("precious")
-    source.write_text(SOURCE + '\n# %%\nraise KeyError("lost")\n')
+    notebooks.target(source).write_text("precious", "utf-8")
+    source.write_text(SOURCE + '\n# %%\nraise KeyError("lost")\n', "utf-8")
     with pytest.raises(notebooks.NotebookError, match=r"07_small, cell 4:\n(.|\n)*lost"):
         notebooks.make(source, notebooks.target(source), strict=True)
-    assert notebooks.target(source).read_text() == "precious"
+    assert notebooks.target(source).read_text("utf-8") == "precious"
 
 
 def test_what_is_committed_may_not_warn_but_a_students_run_may(source):
-    source.write_text("# %%\nimport sys\n\nprint('careful', file=sys.stderr)\n")
+    source.write_text("# %%\nimport sys\n\nprint('careful', file=sys.stderr)\n", "utf-8")
     with pytest.raises(notebooks.NotebookError, match="07_small: cell 1 wrote to stderr: careful"):
         notebooks.make(source, notebooks.target(source), strict=True)
     assert not notebooks.target(source).exists()
@@ -232,7 +232,7 @@ def test_a_clean_notebook_has_no_fault():
 def test_a_line_a_notebook_and_what_is_over_budget(tmp_path, capsys, monkeypatch):
     took = {"02_quick": 1.0, "03_slow": 4.5, "04_slower": 20.0}
     for name in took:
-        (tmp_path / f"{name}.py").write_text(SOURCE)
+        (tmp_path / f"{name}.py").write_text(SOURCE, "utf-8")
     monkeypatch.setattr(notebooks, "make", lambda source, *_, **__: took[source.stem])
     jobs = {tmp_path / f"{name}.py": tmp_path / f"{name}.ipynb" for name in took}
     assert notebooks.make_all(jobs, strict=False) == []
@@ -244,7 +244,7 @@ def test_a_line_a_notebook_and_what_is_over_budget(tmp_path, capsys, monkeypatch
 
 def test_a_notebook_that_fails_leaves_the_others_to_run(source, capsys):
     other = source.with_name("08_bad.py")
-    other.write_text('# %%\nraise KeyError("lost")\n')
+    other.write_text('# %%\nraise KeyError("lost")\n', "utf-8")
     jobs = {path: notebooks.target(path) for path in (other, source)}
     (failed,) = notebooks.make_all(jobs, strict=False)
     assert "08_bad, cell" in failed and "lost" in failed and "was not written" in failed
@@ -259,7 +259,7 @@ def test_the_gpu_profile_may_reach_the_hub():
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", '{"cells": [', ""])
 def test_a_notebook_that_a_merge_broke_is_stale_and_can_be_built(source, text, monkeypatch, capsys):
-    notebooks.target(source).write_text(text)
+    notebooks.target(source).write_text(text, "utf-8")
     assert "no notebook any more" in notebooks.stale(source)
     monkeypatch.setattr(notebooks, "sources", lambda *_: [source])
     assert notebooks.main(["check"]) == 1

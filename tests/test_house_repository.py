@@ -15,7 +15,7 @@ def bare(monkeypatch):
 
 def config(tmp_path, url):
     path = tmp_path / "_config.yml"
-    path.write_text(f"repository:\n  url: {url}\n")
+    path.write_text(f"repository:\n  url: {url}\n", "utf-8")
     return path
 
 
@@ -40,7 +40,7 @@ def test_the_file_may_be_empty(tmp_path, written, url):
 @pytest.mark.parametrize("text", ["title: a course\n", "repository:\n"])
 def test_a_file_without_the_key_has_none(tmp_path, text):
     path = tmp_path / "_config.yml"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     assert repository.committed(path) == ""
 
 

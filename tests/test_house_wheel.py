@@ -61,7 +61,7 @@ def test_it_works_from_a_foreign_folder(site, tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(site), "MODARCH_CACHE": str(tmp_path / "cache")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"modules of {site / 'modarch_utils'} import" in result.stdout

@@ -45,7 +45,7 @@ def test_make_knows_every_target():
     assert commands
     for command in commands:
         plan = ["make", "--dry-run", *command.split()[1:]]
-        result = subprocess.run(plan, cwd=ROOT, capture_output=True, text=True)
+        result = subprocess.run(plan, cwd=ROOT, capture_output=True, encoding="utf-8")
         assert result.returncode == 0, f"{command}: {result.stderr}"
 
 
@@ -75,6 +75,6 @@ def test_actionlint_finds_nothing():
     if not program:
         pytest.skip("actionlint is not installed: `make actionlint` fetches it from GitHub")
     result = subprocess.run(
-        [program, "-no-color"], cwd=ROOT, capture_output=True, text=True, check=False
+        [program, "-no-color"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr

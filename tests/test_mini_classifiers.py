@@ -51,9 +51,9 @@ def test_what_a_recipe_writes(recipe, place, capsys):
     assert {f.name for f in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
     weights = load_file(folder / "model.safetensors")
     assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
-    text = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text("utf-8")
     assert export.sha256(folder) in text and f"`python -m {recipe.__name__}`" in text
-    record = json.loads((place / f"{mini.name.replace('-', '_')}.json").read_text())
+    record = json.loads((place / f"{mini.name.replace('-', '_')}.json").read_text("utf-8"))
     assert [row["epoch"] for row in record["results"]] == [1, 2]
     assert record["settings"]["sha256"] == export.sha256(folder)
     for framing, share in record["settings"]["quality"].items():
@@ -134,7 +134,7 @@ def test_the_shipped_one_is_as_good_as_its_card_says(recipe):
     folder = zoo.WEIGHTS / recipe.MINI.name
     if not folder.is_dir():
         pytest.skip(f"{recipe.MINI.name} is not trained yet: python -m {recipe.__name__}")
-    text = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text("utf-8")
     promised = float(re.search(r"\| close \| ([\d.]+) \|", text)[1]) / 100
     found = mini_classifiers.accuracy(folder, scenes.load(200, 64, seed=1, framing="close"))
     assert abs(found - promised) < 0.01 + 3 * math.sqrt(promised * (1 - promised) / 200)

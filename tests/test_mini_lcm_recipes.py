@@ -161,9 +161,9 @@ def test_lcm_lora(tiny, capsys, monkeypatch):
     weights = load_file(file)
     assert {value.dtype for value in weights.values()} == {torch.float16}
     assert all(value.any() for value in weights.values())
-    text = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text("utf-8")
     assert "sha256" in text and f"{len(weights) // 2} layers" in text
-    kept = json.loads((tiny / "mini_lcm_lora.json").read_text())
+    kept = json.loads((tiny / "mini_lcm_lora.json").read_text("utf-8"))
     assert [row["step"] for row in kept["results"]] == [1, 2]
     assert kept["settings"]["rank"] == 8 and 0 < kept["settings"]["trainable_share"] < 1
     before = file.read_bytes()
@@ -181,13 +181,13 @@ def test_lcm(tiny, capsys):
     mini_lcm.main()
     assert capsys.readouterr().out.count("loss") == 2
     folder = zoo.WEIGHTS / "mini-lcm"
-    assert "sha256" in (folder / "README.md").read_text()
+    assert "sha256" in (folder / "README.md").read_text("utf-8")
     weights = load_file(folder / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
     unet = UNet2DConditionModel.from_pretrained(folder)
     assert {p.dtype for p in unet.parameters()} == {torch.float32}
     assert unet.time_embedding.cond_proj.weight.any()  # it was zero before
-    kept = json.loads((tiny / "mini_lcm.json").read_text())
+    kept = json.loads((tiny / "mini_lcm.json").read_text("utf-8"))
     assert [row["step"] for row in kept["results"]] == [1, 2]
 
     plain = shipped(unet=unet)
@@ -217,7 +217,7 @@ def test_guidance_rate(tiny, monkeypatch):
     settings = guidance_rate.Settings(every=2, teacher_steps=2)
     monkeypatch.setattr(guidance_rate, "SETTINGS", settings)
     guidance_rate.main()
-    one, _, own = json.loads((tiny / "guidance_rate.json").read_text())["results"]
+    one, _, own = json.loads((tiny / "guidance_rate.json").read_text("utf-8"))["results"]
     assert (one["rate"], own["rate"]) == (1.0, 30.0)
     assert own["moved"] > 5 * one["moved"] > 0
     assert one["teacher_contrast"] == own["teacher_contrast"] and len(own["contrast"]) == 3
@@ -234,8 +234,8 @@ def test_pencil(tiny, capsys, monkeypatch):
     folder = zoo.WEIGHTS / "mini-pencil"
     weights = load_file(folder / "pytorch_lora_weights.safetensors")
     assert all(value.any() for value in weights.values())
-    assert "sha256" in (folder / "README.md").read_text()
-    kept = json.loads((tiny / "mini_pencil.json").read_text())
+    assert "sha256" in (folder / "README.md").read_text("utf-8")
+    kept = json.loads((tiny / "mini_pencil.json").read_text("utf-8"))
     assert [row["epoch"] for row in kept["results"]] == [1, 2]
     random_lora("mini-lcm-lora", 0, 2)
     pipe = shipped()

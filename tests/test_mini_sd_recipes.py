@@ -43,7 +43,7 @@ def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
     mini_sd_autoencoder.main()
     run = tiny / "runs" / "mini_sd_autoencoder"
     assert Image.open(run / "epoch-002.png").width > 500
-    scores = json.loads((run / "scores.json").read_text())
+    scores = json.loads((run / "scores.json").read_text("utf-8"))
     assert scores.keys() == {"1", "2"} and scores["2"]["psnr"] > 3
 
     def stop(*_):
@@ -56,10 +56,10 @@ def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert printed.count("epoch 2:") == 2 and "untold" in printed
     folder = tiny / "weights" / "mini-sd"
-    assert "sha256" in (folder / "README.md").read_text()
+    assert "sha256" in (folder / "README.md").read_text("utf-8")
     pipe = DiffusionPipeline.from_pretrained(folder)
     assert pipe.vae.config.scaling_factor != 1
-    kept = json.loads((tiny / "mini_sd.json").read_text())
+    kept = json.loads((tiny / "mini_sd.json").read_text("utf-8"))
     assert [row["epoch"] for row in kept["results"]] == [1, 2]
     weights = {file: file.read_bytes() for file in folder.glob("*/*.safetensors")}
     mini_sd.main()  # finished: it writes the same again

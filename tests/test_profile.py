@@ -93,3 +93,19 @@ def test_an_installed_package_is_not_changed(monkeypatch, tmp_path, capsys):
     assert profile.output_dir(package / "records") == tmp_path / "made" / "records"
     said = capsys.readouterr().out
     assert str(tmp_path / "made" / "records") in said and said.count("\n") == 1
+
+
+def test_what_was_computed_is_kept_where_nothing_else_can_be_written(monkeypatch, tmp_path, capsys):
+    package = tmp_path / "site-packages" / "modarch_utils"
+    (package / "records").mkdir(parents=True)
+    monkeypatch.setattr(profile, "__file__", str(package / "profile.py"))
+    (tmp_path / "made").write_text("a file, not a folder", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    folder = profile.output_dir(package / "records")
+    (folder / "result.json").write_text("{}", "utf-8")
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_a_blank_cache_is_none(monkeypatch):
+    monkeypatch.setenv("MODARCH_CACHE", "  ")
+    assert profile.cache_dir().name == "modarch"

@@ -15,7 +15,7 @@ from modarch_utils.training.ladder import RATES
 
 def square(n: int, log: str) -> dict:
     """A job that leaves a trace of every time it runs."""
-    with Path(log).open("a") as file:
+    with Path(log).open("a", encoding="utf-8") as file:
         file.write(f"{n}\n")
     return {"square": n * n}
 
@@ -32,9 +32,9 @@ def test_jobs_run_once_and_again_under_other_settings(tmp_path, monkeypatch):
     assert results[0]["square"] == 9
     results = jobs.run("squares", square, todo, {"epochs": 1})
     assert [r["square"] for r in results] == [9, 4]  # in the jobs' order
-    assert Path("log").read_text() == "3\n2\n"  # the finished one was not run again
+    assert Path("log").read_text("utf-8") == "3\n2\n"  # the finished one was not run again
     jobs.run("squares", square, todo[:1], {"epochs": 2})
-    assert Path("log").read_text() == "3\n2\n3\n"
+    assert Path("log").read_text("utf-8") == "3\n2\n3\n"
 
 
 def test_records_round_trip_and_missing(tmp_path, monkeypatch):

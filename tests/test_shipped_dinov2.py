@@ -64,7 +64,7 @@ def test_transformers_needs_none_of_our_code(exported):
         "assert not any(name.startswith('modarch') for name in sys.modules)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=exported.parent
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=exported.parent
     )
     assert run.stdout.split() == ["Dinov2WithRegistersModel", "torch.float32", "64"], run.stderr
 
@@ -103,12 +103,12 @@ def test_recipe_reads_what_it_wrote(exported, monkeypatch):
 
 
 def test_card(exported):
-    text = (exported / "README.md").read_text()
+    text = (exported / "README.md").read_text("utf-8")
     assert export.sha256(exported) in text and export.NOT_YET in text
     assert "2 minutes" in text and f"recipes.{exported.name.replace('-', '_')}" in text
     export.write_quality(exported, "Good enough.")
     export.write_quality(exported, "Better.")
-    after = (exported / "README.md").read_text()
+    after = (exported / "README.md").read_text("utf-8")
     assert after == text.replace(export.NOT_YET, "Better.\n")
 
 
@@ -214,7 +214,7 @@ def test_unknown_backbone():
 def test_shipped_weights_are_as_good_as_their_card_says(name):
     network = dinov2_features.shipped(name)
     check_equal_to_ours(zoo.folder(name), network)
-    text = (zoo.folder(name) / "README.md").read_text()
+    text = (zoo.folder(name) / "README.md").read_text("utf-8")
     assert f"sha256 `{zoo.find(name).sha256}`" in text
     promised = text.partition("Quick check")[2]
     for factor, value in dinov2_features.quick(network).items():

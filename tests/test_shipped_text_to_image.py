@@ -50,7 +50,7 @@ def follows():
 def test_files_are_those_of_record_and_card():
     folder, entry = zoo.folder("mini-sd"), zoo.find("mini-sd")
     recorded = records.load("mini_sd")["settings"]["sha256"]
-    card = (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text("utf-8")
     files = sorted(folder.rglob("*.safetensors"))
     assert len(files) == 3
     for file in files:
@@ -63,7 +63,7 @@ def test_files_are_those_of_record_and_card():
 @pytest.mark.parametrize("name", ["mini-lcm-lora", "mini-lcm", "mini-pencil"])
 def test_cards_of_the_students_name_their_file(name):
     file = zoo.path(name)
-    assert zoo.find(name).sha256 in (file.parent / "README.md").read_text()
+    assert zoo.find(name).sha256 in (file.parent / "README.md").read_text("utf-8")
 
 
 def test_it_is_a_whole_pipeline_of_diffusers():

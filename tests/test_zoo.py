@@ -1,10 +1,13 @@
 """Checkpoints are the files they claim to be, and they work."""
 
 import hashlib
+import json
 import logging
+import shutil
 import socket
 import ssl
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import timm
@@ -14,7 +17,7 @@ from huggingface_hub import constants
 from safetensors.torch import save, save_file
 from transformers import AutoModel, Dinov2Model
 
-from modarch_utils import profile, zoo
+from modarch_utils import network, profile, zoo
 from modarch_utils.data import photos
 from modarch_utils.models import mini_sd
 
@@ -246,7 +249,7 @@ def test_shipped_entry(shipped):
 def pipeline(shipped, monkeypatch):
     """An entry for a shipped folder with two files of weights, and the second of them."""
     index, unet = shipped.with_name("index.json"), shipped.parent / "unet" / "weights.safetensors"
-    index.write_text("{}")
+    index.write_text("{}", "utf-8")
     unet.parent.mkdir()
     save_file({"weight": torch.arange(4.0)}, unet)
 
@@ -405,6 +408,14 @@ def test_a_text_model_left_at_random_is_no_pipeline(monkeypatch):
     assert "requirements.lock" in text
 
 
+def test_a_pipeline_without_its_words_is_none(tmp_path, monkeypatch):
+    shutil.copytree(zoo.WEIGHTS / "mini-sd", tmp_path / "mini-sd")
+    shutil.rmtree(tmp_path / "mini-sd" / "tokenizer")
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    with pytest.raises(ValueError, match="tokenizer of mini-sd .* it is incomplete"):
+        zoo.load_pipeline("mini-sd")
+
+
 def test_one_layer_left_out_is_noticed():
     folder = zoo.folder("mini-dinov2")
     model = AutoModel.from_pretrained(folder)
@@ -439,15 +450,11 @@ def test_a_new_head_has_to_be_named(tmp_path):
 def test_adapters_are_all_loaded(monkeypatch):
     monkeypatch.setenv("MODARCH_DEVICE", "cpu")
     pipe = zoo.load_pipeline("mini-sd")
-    zoo.load_lora(pipe, "mini-lcm-lora", "lcm")
-    assert pipe.get_active_adapters() == ["lcm"]
-
-    def nothing(*_, **__):
-        """As diffusers with older names of the layers, but for a warning."""
-
-    monkeypatch.setattr(pipe, "load_lora_weights", nothing)
+    pipe.load_lora_weights(zoo.folder("mini-lcm-lora"))
+    assert zoo.whole(pipe.unet, zoo.folder("mini-lcm-lora")) is pipe.unet
+    # As if diffusers had older names of the layers: it would warn, and load none.
     with pytest.raises(ValueError, match="UNet2DConditionModel took 0 of the "):
-        zoo.load_lora(pipe, "mini-pencil")
+        zoo.whole(pipe.unet, zoo.folder("mini-pencil"))
 
 
 class Session:
@@ -492,6 +499,41 @@ def test_what_stopped_the_hub_is_said_after_one_question(
     assert words in one_sentence(error) and "`hf download" in one_sentence(error)
     assert ("go online" in str(error.value)) == (words == "go online")
     assert session.asked == 1
+
+
+class Answer:
+    def __init__(self, status_code):
+        self.status_code = status_code
+
+    def raise_for_status(self):
+        error = ConnectionError("an error happened: check your connection")
+        error.response = self
+        raise error
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hub_that_is_too_busy_is_not_asked_again(status, hub, monkeypatch):
+    session = mock.Mock(head=lambda *_, **__: Answer(status))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(FileNotFoundError) as error:
+        zoo.folder("dinov2_large")
+    assert f"the server answered {status}: try again later" in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "log in"), (403, "accept its terms"), (404, "no longer has")]
+)
+def test_what_a_server_answered_is_told_apart_from_no_network(status, words):
+    with pytest.raises(ConnectionError) as error:
+        Answer(status).raise_for_status()
+    assert words in network.why(error.value) and str(status) in network.why(error.value)
+
+
+def test_a_page_for_signing_in_is_told_apart():
+    with pytest.raises(ValueError) as error:
+        json.loads("<html>")
+    assert "another server" in network.why(error.value)
 
 
 def test_what_lies_in_the_cache_needs_no_network(hub, monkeypatch):

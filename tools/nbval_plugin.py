@@ -22,7 +22,7 @@ from collections.abc import Iterable
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbval.plugin import IPyNbCell, NbCellError
+from nbval.plugin import IPyNbCell
 
 from modarch_utils.claims import MIME
 from tools.notebooks import keep_failed, kernel_environment, profile
@@ -53,8 +53,9 @@ def pytest_runtest_call(item: pytest.Item):
         if isinstance(item, IPyNbCell) and not _is_free(item):
             _compare(item)
         return result
-    except NbCellError:
-        _keep(item)
+    except Exception:  # a wrong cell, or a kernel that died
+        if isinstance(item, IPyNbCell):
+            _keep(item)
         raise
 
 

@@ -188,10 +188,14 @@ def execute(
 
 def keep_failed(notebook: NotebookNode, name: str, root: Path) -> Path:
     """Write a notebook that failed where people and CI look for it; returns its path."""
-    path = root / "_build" / "failed" / f"{name}.ipynb"
+    path = _failed(name, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nbformat.writes(notebook) + "\n", "utf-8")
     return path
+
+
+def _failed(name: str, root: Path) -> Path:
+    return root / "_build" / "failed" / f"{name}.ipynb"
 
 
 def _whole(data):
@@ -376,6 +380,7 @@ def make(
         kept = keep_failed(notebook, source.stem, source.parents[2])
         raise NotebookError(f"{source.stem}: {'; '.join(found)}. It is kept in {kept}.")
     write(notebook, path)
+    _failed(source.stem, source.parents[2]).unlink(missing_ok=True)
     return minutes
 
 

@@ -33,7 +33,13 @@ SPAN = re.compile(
 )
 DIRECTIVE = re.compile(r"\{(?P<name>[\w:+-]+)\}\s*(?P<title>.*)")
 OPTION = re.compile(r":(?P<key>[\w-]+):\s*(?P<value>.*)")
-TARGET = re.compile(r"^\([\w-]+\)=\s*$", re.MULTILINE)
+# A target, a break of blocks, a comment, a definition, a link without words, a substitution,
+# attributes, and a formula's label: what only MyST knows outside of roles and directives.
+FOREIGN = re.compile(
+    r"^\([\w-]+\)=\s*$|^\+\+\+.*$|^% .*$|^: .*$|(?<!!)\[\]\([^)]*\)|\{\{.*?\}\}|\]\{[.#][^}]*\}"
+    r"|(?<=\$\$) *\([\w:-]+\)\s*$",
+    re.MULTILINE,
+)
 PARSER = MarkdownIt("commonmark").use(colon_fence_plugin)
 
 
@@ -123,7 +129,8 @@ def raw(text: str) -> list[str]:
     def prose(text: str) -> str:
         spans = SPAN.finditer(text)
         found.extend(f"{{{span['role']}}}" for span in spans if span["role"])
-        found.extend(TARGET.findall(text))
+        # A span's own letters are no markup; only its ends stay.
+        found.extend(FOREIGN.findall(SPAN.sub(lambda m: m["formula"] and m[0][:2] or "`", text)))
         return text
 
     def directive(before: str, opening: str, body: list[str]) -> str:

@@ -53,7 +53,9 @@ def checkpoints() -> list[str]:
         if file.name == "model_index.json":
             zoo.load_pipeline(name)
         elif file.name == "pytorch_lora_weights.safetensors":
-            zoo.load_lora(zoo.load_pipeline("mini-sd"), name)
+            pipe = zoo.load_pipeline("mini-sd")
+            pipe.unet.load_lora_adapter(folder, prefix="unet")
+            zoo.whole(pipe.unet, file)
         elif file.name == "diffusion_pytorch_model.safetensors":
             zoo.whole(UNet2DConditionModel.from_pretrained(folder), file)
         elif "dinov2" in name:

@@ -181,7 +181,7 @@ def pipeline(method: str) -> DiffusionPipeline:
         )
     elif method == "lcm_lora":
         pipe.load_lora_weights(zoo.WEIGHTS / LORA)
-        zoo.whole(pipe.unet, zoo.WEIGHTS / LORA, fresh=("",))
+        zoo.whole(pipe.unet, zoo.WEIGHTS / LORA)
         pipe.scheduler = LCMScheduler.from_config(config)
     else:
         parts = pipe.components | {"scheduler": LCMScheduler.from_config(config)}

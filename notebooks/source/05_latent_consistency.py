@@ -1195,6 +1195,7 @@ ledger.add("a_minute", ours=told, minutes=taken, holds=(after > before).all())
 # %%
 lora = zoo.load_pipeline("mini-sd")
 lora.load_lora_weights(zoo.folder("mini-lcm-lora"))
+zoo.whole(lora.unet, zoo.folder("mini-lcm-lora"))  # it took every tensor
 lora.scheduler = LCMScheduler.from_config(lora.scheduler.config)
 
 # %% [markdown]
@@ -1477,8 +1478,9 @@ for row, case, n in (
 
 # %%
 lora.unload_lora_weights()
-lora.load_lora_weights(zoo.folder("mini-lcm-lora"), adapter_name="lcm")
-lora.load_lora_weights(zoo.folder("mini-pencil"), adapter_name="pencil")
+for adapter, name in {"lcm": "mini-lcm-lora", "pencil": "mini-pencil"}.items():
+    lora.load_lora_weights(zoo.folder(name), adapter_name=adapter)
+    zoo.whole(lora.unet, zoo.folder(name))
 subjects = PROMPTS[2:]
 sketches = [f"a pencil sketch of {text}" for text in subjects]
 drawn = {}
@@ -1563,6 +1565,7 @@ base.scheduler = DDIMScheduler.from_config(
 )
 slow = draw(base, wishes, 50, guidance=usual)
 base.load_lora_weights(zoo.folder(here.lcm_lora))
+zoo.whole(base.unet, zoo.folder(here.lcm_lora))
 base.scheduler = LCMScheduler.from_config(base.scheduler.config)
 quick = draw(base, wishes, 4, guidance=1.0)
 full = lcm if here.lcm is None else zoo.load_pipeline(here.lcm).to(here.device)

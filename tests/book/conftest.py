@@ -25,7 +25,7 @@ def site() -> Path:
 @pytest.fixture(scope="session")
 def chapters() -> list[str]:
     """Every page of the table of contents, without suffix, the first page first."""
-    toc = yaml.safe_load((book.ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((book.ROOT / "_toc.yml").read_text("utf-8"))
     return [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
 
 
@@ -33,7 +33,7 @@ def chapters() -> list[str]:
 def pages(site, chapters) -> dict[str, BeautifulSoup]:
     """``{"notebooks/00_start_here.html": parsed page}`` for every page of the contents."""
     return {
-        f"{name}.html": BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+        f"{name}.html": BeautifulSoup((site / f"{name}.html").read_text("utf-8"), "html.parser")
         for name in chapters
     }
 

@@ -10,6 +10,7 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat import v4
 
+from tests.book.test_accessible import violations
 from tools import book, ledger, notebooks, repository
 from tools.notebooks import NOTEBOOKS
 
@@ -26,7 +27,7 @@ def test_contents_list_every_notebook(chapters):
 
 
 def test_index_leads_to_the_first_page(site, chapters):
-    assert f"url={chapters[0]}.html" in (site / "index.html").read_text()
+    assert f"url={chapters[0]}.html" in (site / "index.html").read_text("utf-8")
 
 
 def test_internal_links_resolve(site, pages):
@@ -146,7 +147,7 @@ def small(tmp_path) -> Path:
     """Everything a build needs and one chapter; a test spoils it, then builds."""
     book.settle(tmp_path)
     toc = {"format": "jb-book", "root": "notebooks/00_small", "chapters": [{"file": "book/ledger"}]}
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
     (tmp_path / "notebooks").mkdir()
     return tmp_path
 
@@ -175,17 +176,15 @@ def test_a_stored_error_fails_the_build(small):
     assert "00_small.ipynb: cell 1 ended in an error: KeyError: lost" in result.stdout
 
 
-def test_an_address_gives_buttons_that_run_edit_and_report(small, monkeypatch):
+def test_an_address_gives_buttons_that_run_edit_and_report(small, monkeypatch, browser):
     url = "https://github.com/ann/course"
     monkeypatch.setenv("MODARCH_REPOSITORY", url)
     write(small, v4.new_markdown_cell("# Small\n\nA page."))
     result = book.sphinx(small, small / "_build")
     assert result.returncode == 0, result.stdout
-    html = (small / "_build" / "html" / "notebooks" / "00_small.html").read_text("utf-8")
-    links = {
-        tag.text.strip(): tag["href"]
-        for tag in BeautifulSoup(html, "html.parser").select(".dropdown-repository-buttons a")
-    }
+    html = small / "_build" / "html" / "notebooks" / "00_small.html"
+    soup = BeautifulSoup(html.read_text("utf-8"), "html.parser")
+    links = {tag.text.strip(): tag["href"] for tag in soup.select(".dropdown-repository-buttons a")}
     services = repository.services(url, "notebooks/00_small.ipynb")
     assert links == {f"Run on {name}": link for name, link in services.items()} | {
         "Suggest an edit": f"{url}/edit/main/notebooks/source/00_small.py",
@@ -193,3 +192,6 @@ def test_an_address_gives_buttons_that_run_edit_and_report(small, monkeypatch):
         "notebooks%2F00_small%3A%20",
     }
     assert (book.ROOT / ".github" / "ISSUE_TEMPLATE" / "chapter.yml").is_file()
+    page = browser.new_page()
+    page.goto(html.as_uri())
+    assert violations(page, "light") == []

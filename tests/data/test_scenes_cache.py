@@ -117,7 +117,7 @@ def test_two_processes_may_build_at_once(folder):
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
-            text=True,
+            encoding="utf-8",
             env=os.environ,
         )
         for _ in range(2)

@@ -87,7 +87,7 @@ class Student:
         elif self.notebook is None:
             path.symlink_to(os.devnull)
         else:
-            path.write_text(json.dumps(self.notebook))
+            path.write_text(json.dumps(self.notebook), "utf-8")
 
 
 def right(notebook: NotebookNode, exercise: str = SCHEDULE, **more) -> Student:

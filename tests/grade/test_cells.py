@@ -38,7 +38,7 @@ OFFICIAL = [
 
 def load(tmp_path, given):
     path = tmp_path / "x.ipynb"
-    path.write_text(json.dumps({"nbformat": 4, "cells": given}))
+    path.write_text(json.dumps({"nbformat": 4, "cells": given}), "utf-8")
     return cells.read(path)
 
 

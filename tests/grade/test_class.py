@@ -28,7 +28,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen:
         env=os.environ | {"TMPDIR": str(folder / "scratch"), "SECRET": "of the instructor's"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         # Whoever starts the tests in the background hands an ignored SIGINT down to here.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -30,7 +30,7 @@ def package(tmp_path):
     for name, text in modules.items():
         path = tmp_path / "small" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, "utf-8")
     return tmp_path / "small"
 
 
@@ -110,9 +110,9 @@ def test_line_ends_count_in_binaries_only(tmp_path, before, after, same):
 
 def test_a_file_that_changes_is_read_again(tmp_path):
     path = tmp_path / "papers.toml"
-    path.write_text("a = 1")
+    path.write_text("a = 1", "utf-8")
     first = closure.digest(path)
-    path.write_text("a = 10")
+    path.write_text("a = 10", "utf-8")
     assert closure.digest(path) != first
 
 

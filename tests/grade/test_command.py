@@ -53,7 +53,7 @@ def test_no_exercises(course, capsys):
 
 @pytest.mark.parametrize("text", ["{}", '{"nbformat": 4, "cells": []}'])
 def test_an_exercise_without_checks(course, capsys, text):
-    (course / "exercises" / "ex0.ipynb").write_text(text)
+    (course / "exercises" / "ex0.ipynb").write_text(text, "utf-8")
     words = said(capsys, course / "class", "--exercises", course / "exercises")
     assert "ex0.ipynb is no exercise: " in words
 

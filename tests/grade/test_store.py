@@ -29,7 +29,7 @@ def test_what_is_put_comes_back(store):
 def test_a_file_cut_short_counts_as_none(store):
     store.put(ADA, "k", RESULT)
     file = next(store.folder.glob("*.json"))
-    file.write_text(file.read_text()[:-10])
+    file.write_text(file.read_text("utf-8")[:-10], "utf-8")
     assert store.get(ADA, "k") is None
 
 

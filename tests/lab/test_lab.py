@@ -70,7 +70,7 @@ def lab(browser, folder, tmp_path_factory):
     command += [f"--LabApp.user_settings_dir={home / 'settings'}"]
     command += [f"--LabApp.workspaces_dir={home / 'workspaces'}"]
     private = {"HOME": str(home), "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_DATA_DIR": str(home)}
-    with open(home / "log", "w") as log:
+    with open(home / "log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | private)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -79,7 +79,7 @@ def lab(browser, folder, tmp_path_factory):
                 urlopen(f"{address}/api/status").close()
                 break
             except OSError:
-                assert server.poll() is None, (home / "log").read_text()
+                assert server.poll() is None, (home / "log").read_text("utf-8")
                 time.sleep(0.1)
         yield address
     finally:

@@ -128,15 +128,15 @@ def test_a_folder_does_not_tell_where_its_parts_came_from(saved, tmp_path):
     assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files]
     for file in folder.rglob("*.json"):
         copy = tmp_path / file.relative_to(folder)
-        assert str(folder) not in copy.read_text()
+        assert str(folder) not in copy.read_text("utf-8")
         if file.parent.name in ("vae", "unet"):
-            assert copy.read_text() == file.read_text()
+            assert copy.read_text("utf-8") == file.read_text("utf-8")
 
 
 def test_a_stranger_loads_the_folder(saved, tmp_path):
     pipe, folder, files = saved
     command = [sys.executable, "-c", STRANGER, str(folder), str(tmp_path / "image.pt")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     image = torch.load(tmp_path / "image.pt")
     assert image.shape == (1, 3, 32, 32)

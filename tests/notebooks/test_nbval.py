@@ -75,7 +75,7 @@ def run_nbval(path: Path, profile: str = "laptop") -> subprocess.CompletedProces
     command += ["--nbval-sanitize-with", str(CONFIG), "-p", "no:cacheprovider"]
     command += ["--rootdir", str(path.parent), str(path)]
     environment = os.environ | {"MODARCH_PROFILE": profile}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
 
 
 def cell(now, before, *tags):

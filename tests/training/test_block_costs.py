@@ -101,7 +101,7 @@ print(fresh, faults())
 def test_kept_memory_is_not_fetched_again():
     # In a process of its own, as it cannot be undone.
     done = subprocess.run(
-        [sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PAGE_FAULTS], capture_output=True, encoding="utf-8", check=True
     )
     fresh, kept = map(int, done.stdout.split())
     assert kept < fresh / 10

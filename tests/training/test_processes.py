@@ -30,10 +30,12 @@ def test_two_processes_follow_one(tmp_path):
         *("-m", "tests.training.example", "shared", str(tmp_path)),
     ]
     env = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
-    run = subprocess.run(launch, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        launch, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=300
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert {f.name for f in tmp_path.glob("rank*")} == {"rank0of2", "rank1of2"}
-    two = json.loads((tmp_path / "history.json").read_text())
+    two = json.loads((tmp_path / "history.json").read_text("utf-8"))
 
     val = example.data(31, seed=1)
     model = example.network()

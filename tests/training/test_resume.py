@@ -40,7 +40,7 @@ def test_a_killed_run_ends_in_the_same_bytes(tmp_path):
     expected = fit(straight, train, val, example.RESUMED, progress=False)
 
     command = [sys.executable, "-m", "tests.training.example", "killed", tmp_path]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     saved = torch.load(tmp_path / checkpoint.NAME, weights_only=True)
     assert len(saved["history"]["train_loss"]) == 1

@@ -83,7 +83,7 @@ def transform_by_hand(folder):
 
 
 def weights_by_hand(folder):
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     network = timm.create_model(config["architecture"], num_classes=0, **config["model_args"])
     state = load_file(folder / "model.safetensors")
     left = network.load_state_dict(state, strict=False)
