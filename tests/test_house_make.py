@@ -52,7 +52,7 @@ def test_every_recipe_exists():
     names = plan.split("for recipe in ")[1].split(";")[0].split()
     assert names
     for name in names:
-        assert (ROOT / "modarch_utils" / "recipes" / f"{name}.py").exists(), name
+        assert (ROOT / "recipes" / f"{name}.py").exists(), name
 
 
 def test_ci_runs_make_test_with_a_browser():

@@ -13,15 +13,15 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, Dinov2WithRegistersModel
 
 from modarch_utils import records, zoo
-from modarch_utils.recipes import (
+from modarch_utils.training import dino, distillation, probes
+from modarch_utils.training.batches import to_input
+from recipes import (
     dinov2_features,
     export,
     mini_dinov2,
     mini_dinov2_pretrained,
 )
-from modarch_utils.recipes.mini_dinov2_pretrained import build
-from modarch_utils.training import dino, distillation, probes
-from modarch_utils.training.batches import to_input
+from recipes.mini_dinov2_pretrained import build
 
 SMALL = replace(
     dinov2_features.SETTINGS,

@@ -16,9 +16,9 @@ from diffusers import (
 from modarch_utils import records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.models import mini_sd, reader
-from modarch_utils.recipes.latent_students import GUIDANCE
-from modarch_utils.recipes.mini_sd import TOLD, draw
 from modarch_utils.training import reading
+from recipes.latent_students import GUIDANCE
+from recipes.mini_sd import TOLD, draw
 
 UNSEEN = 40
 """Stream of scenes that nothing was trained or measured on."""

@@ -309,7 +309,7 @@ def test_missing_shipped_file(shipped):
         zoo.folder("mini-thing")
     text = one_sentence(error)
     assert str(shipped) in text and "installing modarch-utils again" in text
-    assert "`python -m modarch_utils.recipes.mini_thing` trains new ones" in text
+    assert "`python -m recipes.mini_thing` trains new ones" in text
 
 
 def test_shipped_weights_lie_in_the_package_and_fit_the_budget():

@@ -116,7 +116,7 @@ def load(folder: Path) -> Reader:
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"There is no reader in {folder}: {name} is missing; "
-                f"`python -m modarch_utils.recipes.mini_reader` trains one."
+                f"`python -m recipes.mini_reader` trains one."
             )
     found = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     stages = tuple(tuple(stage) for stage in found.pop("stages"))

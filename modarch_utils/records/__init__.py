@@ -25,7 +25,7 @@ def load(name: str) -> dict:
     file = FOLDER / f"{name}.json"
     if not file.is_file():
         raise FileNotFoundError(
-            f"There is no record {name!r}; `python -m modarch_utils.recipes.{name}` makes it."
+            f"There is no record {name!r}; `python -m recipes.{name}` makes it."
         )
     return json.loads(file.read_text("utf-8"))
 
@@ -66,7 +66,7 @@ def save(name: str, *, settings: dict, results: list[dict]) -> Path:
     """
     record = {
         "name": name,
-        "recipe": f"python -m modarch_utils.recipes.{name}",
+        "recipe": f"python -m recipes.{name}",
         "settings": settings,
         "minutes": round(sum(r["seconds"] for r in results) / 60, 1),
         "provenance": {

@@ -1189,7 +1189,7 @@ ledger.add("a_minute", ours=told, minutes=taken, holds=(after > before).all())
 # %% [markdown]
 # ### The whole of it
 #
-# The same recipe with more steps, larger batches and the average's weights is `python -m modarch_utils.recipes.mini_lcm_lora`, and its result comes with the course. These are the lines that make
+# The same recipe with more steps, larger batches and the average's weights is `python -m recipes.mini_lcm_lora`, and its result comes with the course. These are the lines that make
 # Stable Diffusion fast; only the names of the folders differ:
 
 # %%
@@ -1285,7 +1285,7 @@ print(
 # %% [markdown]
 # It listens, if not as well as one would wish: as with DDIM, a higher scale gives more contrast, but it moves these pictures by less than half as much. Our training had 1,000 steps, the
 # paper's 100,000. And it needed help to hear. The layer that reads the scale is new and begins at zero, beside weights that are trained already, so it learns at 30 times the rate of
-# the others. Three trainings that differ in this alone (`python -m modarch_utils.recipes.guidance_rate`), judged on 64 prompts:
+# the others. Three trainings that differ in this alone (`python -m recipes.guidance_rate`), judged on 64 prompts:
 
 # %%
 for row in records.load("guidance_rate")["results"]:
@@ -1308,7 +1308,7 @@ print(
 # One picture proves nothing. So: 256 prompts (half of them with two objects), three starting noises for each, every method from the same noises. Two questions.
 # *Does the picture show what was asked for?* The reading network answers. *Do the pictures, as a set, look like real ones?* The Fréchet distance between their features
 # and those of real renderings, in the features of a network trained on ImageNet; two sets of real renderings give the floor.
-# (`python -m modarch_utils.recipes.few_steps` repeats it, in about half an hour.)
+# (`python -m recipes.few_steps` repeats it, in about half an hour.)
 
 # %%
 record = records.load("few_steps")

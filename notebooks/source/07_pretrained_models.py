@@ -927,4 +927,4 @@ ledger.verdicts()
 # * {cite:t}`howard2018ulmfit` for gradual unfreezing, {cite:t}`bao2022beit` for layer-wise decay.
 # * The documentation of timm (huggingface.co/docs/timm), on feature extraction and on data configurations.
 # * {cite:t}`wightman2019timm`, the library itself: `timm/models/_features.py` and `timm/optim/_param_groups.py` are short.
-# * `modarch_utils/training/transfer.py`: rates, freezing and the cache of this chapter. `modarch_utils/recipes/transfer.py`: the record.
+# * `modarch_utils/training/transfer.py`: rates, freezing and the cache of this chapter. `recipes/transfer.py`: the record.

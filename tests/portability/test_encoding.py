@@ -97,7 +97,7 @@ LESSON = """
 import json
 from modarch_utils import claims, profile, records, zoo
 from modarch_utils.models import mini_sd, reader
-from modarch_utils.recipes import export
+from recipes import export
 here = Path(sys.argv[2])
 known = [file.stem for file in records.FOLDER.glob("*.json")]
 assert all(records.load(name)["results"] for name in known)

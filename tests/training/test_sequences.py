@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from modarch_utils import records
-from modarch_utils.recipes import sequence_tasks
 from modarch_utils.training import sequences
 from modarch_utils.training.sequences import COPYING, RECALL, Copying, Recall
+from recipes import sequence_tasks
 
 NETWORKS = [(task, mixer) for task in (COPYING, RECALL) for mixer in task.mixers()]
 TINY_COPYING = Copying(length=6, n_tokens=2, vocab=5, dim=16, steps=120, eval_every=50, warmup=10)

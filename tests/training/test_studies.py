@@ -6,8 +6,8 @@ import torch
 
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LadderBlock
-from modarch_utils.recipes.small_net_recipe import CHOICES
 from modarch_utils.training import fcmae, ladder
+from recipes.small_net_recipe import CHOICES
 
 
 def test_rungs_share_the_budget_and_differ_in_recipe():

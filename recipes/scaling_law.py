@@ -1,0 +1,73 @@
+"""A small scaling law: four widths, four set sizes, three seeds.
+
+The learning rate of each width is the better of two at ``TUNED_ON`` images, seed 0.
+"""
+
+from dataclasses import asdict
+from functools import lru_cache
+
+from modarch_utils import records
+from modarch_utils.data import scenes
+from modarch_utils.measure import count_macs, count_params
+from modarch_utils.training import scaling
+from modarch_utils.training.loop import evaluate
+from modarch_utils.training.scaling import SETTINGS
+from recipes import jobs, rates
+
+SEEDS = (0, 1, 2)
+TUNED_ON = 2048
+
+
+@lru_cache
+def load(n: int, stream: int) -> scenes.Scenes:
+    """Close scenes of a stream: 0 to train, 1 to choose a learning rate, 2 to test."""
+    return scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
+
+
+def one_run(width: int, n: int, lr: float, seed: int) -> dict:
+    """Train one cell: validation accuracy and test error in percent, test cross-entropy in nats."""
+    pool, val, test = (
+        load(count, stream)
+        for stream, count in enumerate(
+            (max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)
+        )
+    )
+    net, _ = scaling.train(width, lr, seed, (pool.images[:n], pool.shape[:n]), progress=False)
+    scored = evaluate(net, (test.images, test.shape))
+    return {
+        "val": round(100 * evaluate(net, (val.images, val.shape)).accuracy, 2),
+        "error": round(100 * (1 - scored.accuracy), 3),
+        "loss": round(scored.loss, 5),
+    }
+
+
+def main() -> None:
+    """Run what is missing and write the record."""
+    for stream, n in enumerate((max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)):
+        load(n, stream)  # rendered once, before the processes start
+    settings = {**asdict(SETTINGS), "rates": scaling.RATES, "scenes": scenes.version()}
+    cases = [{"width": width, "n": TUNED_ON} for width in SETTINGS.widths]
+    results, chosen = rates.search(
+        "scaling_law", one_run, cases, lambda case: scaling.RATES, SEEDS, settings
+    )
+    more = [
+        {**case, "n": n, "seed": seed}
+        for case in chosen
+        for n in SETTINGS.sizes
+        if n != TUNED_ON
+        for seed in SEEDS
+    ]
+    results += jobs.run("scaling_law", one_run, more, settings)
+    shape = (1, 3, SETTINGS.image_size, SETTINGS.image_size)
+    nets = [scaling.build(width, 0) for width in SETTINGS.widths]
+    settings |= {
+        "seeds": SEEDS,
+        "best_lr": [{"width": case["width"], "lr": case["lr"]} for case in chosen],
+        "params": [count_params(net) for net in nets],
+        "macs": [count_macs(net, shape) for net in nets],
+    }
+    print(records.save("scaling_law", settings=settings, results=results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What ImageNet weights are worth where labels are few: 1 to 64 of each shape; three seeds.
+
+``probe``: EfficientNet-Lite0 as it comes, a linear classifier on its pooled features.
+``fine_tune``: all of it learns, the pretrained part at a tenth of the classifier's rate.
+``layer_decay``: each layer at a part of the rate of the one above. ``unfreeze``: as ``fine_tune``,
+but from the classifier downwards. ``scratch``: the same network from a random start. ``small``:
+the small ConvNet of ``inductive_bias`` from a random start, with four times the steps.
+
+A seed draws which scenes are labelled, the start of what is new, and the batches. Each method's
+rate is the better of two on validation scenes, with 16 labels of a shape drawn by another seed;
+the regularisation of ``probe`` is chosen on the same scenes.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from modarch_utils import records, zoo
+from modarch_utils.data import scenes
+from modarch_utils.training.batches import to_input
+from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.equal_steps import equal_steps
+from modarch_utils.training.inductive_bias import build
+from modarch_utils.training.loop import evaluate, fit
+from modarch_utils.training.probes import linear_probe
+from modarch_utils.training.randomness import seeded
+from modarch_utils.training.transfer import (
+    cached_features,
+    decayed_rates,
+    fine_tune,
+    trainable,
+    two_rates,
+)
+from recipes import jobs, rates
+
+NAME = "transfer"
+SEEDS = (0, 1, 2)
+CHECKPOINT = "efficientnet_lite0"
+CLASSES = len(scenes.SHAPES)
+TRAINED = ("fine_tune", "layer_decay", "unfreeze", "scratch", "small")
+TUNING = {"per_class": 16, "seed": 10}
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """Data and budget."""
+
+    image_size: int = 64
+    framing: str = "wide"
+    per_class: tuple[int, ...] = (1, 4, 16, 64)
+    """Labelled images of each of the eight shapes."""
+    pool: int = 800
+    val_images: int = 300
+    test_images: int = 1000
+    steps: int = 48
+    batch_size: int = 32
+    """A set with fewer images is repeated until it fills a batch."""
+    small_steps: int = 192
+    rates: tuple[float, ...] = (3e-3, 1e-2)
+    """Peak rates to choose from, of the classifier where there are several."""
+    body: float = 0.1
+    """Rate of the pretrained part, as a part of the classifier's."""
+    layer_decay: float = 0.8
+    weight_decay: float = 0.05
+    augment: str = "flip"
+
+
+SETTINGS = TransferSettings()
+
+
+@lru_cache
+def load(stream: int) -> scenes.Scenes:
+    """Stream 0 to label, 1 to choose, 2 to test."""
+    n = (SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images)[stream]
+    return scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
+
+
+def labelled(per_class: int, seed: int) -> Tensor:
+    """Indices of ``per_class`` scenes of each shape, drawn by ``seed``; fewer are among more."""
+    order = torch.randperm(SETTINGS.pool, generator=torch.Generator().manual_seed(seed))
+    shape = load(0).shape[order]
+    return torch.cat([order[shape == c][:per_class] for c in range(CLASSES)])
+
+
+def network(pretrained: bool, classes: int, seed: int = 0) -> nn.Module:
+    """EfficientNet-Lite0 with a new classifier (0 classes: pooled features), ready to be used."""
+    with seeded(seed):
+        if pretrained:
+            model = zoo.load_timm(CHECKPOINT)
+        else:
+            model = timm.create_model(zoo.find(CHECKPOINT).timm_name)
+        model.reset_classifier(classes)
+    return model.to(memory_format=torch.channels_last).eval()
+
+
+def one_run(method: str, per_class: int, lr: float, seed: int) -> dict:
+    """Learn from the labelled scenes; accuracies in percent. ``lr`` is 0 for ``probe``.
+
+    ``train_seconds`` is the processor's time for learning alone; ``probe`` has the features of
+    the labelled scenes in it.
+    """
+    index = labelled(per_class, seed)
+    return probe(index) if method == "probe" else train(method, index, lr, seed)
+
+
+def probe(index: Tensor) -> dict:
+    """A linear classifier on frozen features; those of validation and test are cached."""
+    started = time.process_time()
+    model = network(pretrained=True, classes=0)
+    val, test = (cached_features(model, load(stream).images) for stream in (1, 2))
+    after = time.process_time()
+    with torch.no_grad():  # of the labelled ones only, as somebody with no more would have to
+        known = model(to_input(load(0).images[index]))
+    found = linear_probe((known, load(0).shape[index]), (val, load(1).shape), (test, load(2).shape))
+    return {
+        "val": percent(found.classifier.score(val.numpy(), load(1).shape.numpy())),
+        "test": percent(found.accuracy),
+        "strength": found.strength,
+        "train_seconds": round(time.process_time() - after, 2),
+        "features_seconds": round(after - started, 2),
+    }
+
+
+def train(method: str, index: Tensor, lr: float, seed: int) -> dict:
+    """A network, all of it or part by part."""
+    index = index.repeat(max(1, SETTINGS.batch_size // len(index)))
+    data = load(0).images[index], load(0).shape[index]
+    steps = SETTINGS.small_steps if method == "small" else SETTINGS.steps
+    config = recipe(len(index), steps, lr, seed)
+    model = (
+        build("convnet", seed) if method == "small" else network(method != "scratch", CLASSES, seed)
+    )
+    started = time.process_time()
+    if method == "small":
+        fit(model, data, None, config, progress=False)
+    else:
+        schedule = partial(trainable, opens=opening(config.epochs))
+        rates_of = peaks(method, model, lr)
+        fine_tune(model, data, config, rates_of, schedule if method == "unfreeze" else None)
+    seconds = round(time.process_time() - started, 2)
+    scores = {
+        split: percent(evaluate(model, (load(stream).images, load(stream).shape)).accuracy)
+        for stream, split in ((1, "val"), (2, "test"))
+    }
+    return {**scores, "train_seconds": seconds}
+
+
+def recipe(n: int, steps: int, lr: float, seed: int) -> TrainConfig:
+    """Settings for ``n`` images."""
+    return equal_steps(
+        n,
+        steps,
+        SETTINGS.batch_size,
+        lr=lr,
+        weight_decay=SETTINGS.weight_decay,
+        label_smoothing=0.0,
+        augment=SETTINGS.augment,
+        seed=seed,
+    )
+
+
+def peaks(method: str, model: nn.Module, lr: float) -> dict[str, float]:
+    """Peak rate of each parameter."""
+    if method == "layer_decay":
+        return decayed_rates(model, lr, SETTINGS.layer_decay)
+    if method == "scratch":
+        return two_rates(model, lr, lr)
+    return two_rates(model, lr, SETTINGS.body * lr)
+
+
+def opening(epochs: int) -> tuple[int, int, int]:
+    """When classifier, last stage and everything else begin to learn."""
+    return 0, math.ceil(epochs / 4), math.ceil(epochs / 2)
+
+
+def percent(share: float) -> float:
+    return round(100 * share, 2)
+
+
+def main() -> None:
+    """Run what is missing and write the record."""
+    for stream in range(3):  # rendered once, before the processes start
+        load(stream)
+    model = network(pretrained=True, classes=0)
+    for stream in (1, 2):
+        cached_features(model, load(stream).images)
+    settings = {**asdict(SETTINGS), "scenes": scenes.version(), "checkpoint": CHECKPOINT}
+    cases = [{"method": method, "per_class": TUNING["per_class"]} for method in TRAINED]
+    tried, best = rates.search(
+        NAME, one_run, cases, lambda case: SETTINGS.rates, (TUNING["seed"],), settings
+    )
+    chosen = [{"method": case["method"], "lr": case["lr"]} for case in best]
+    chosen.insert(0, {"method": "probe", "lr": 0})
+    todo = [
+        {"method": case["method"], "per_class": k, "lr": case["lr"], "seed": seed}
+        for case in chosen
+        for k in SETTINGS.per_class
+        for seed in SEEDS
+    ]
+    results = jobs.run(NAME, one_run, todo, settings)
+    settings |= {"seeds": SEEDS, "best_lr": chosen, "tuning": tried}
+    print(records.save(NAME, settings=settings, results=results))
+
+
+if __name__ == "__main__":
+    main()

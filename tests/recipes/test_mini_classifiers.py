@@ -1,0 +1,145 @@
+"""mini-convnext and mini-efficientnetv2: made tiny, they train and resume, and timm loads them."""
+
+import json
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_model_data_config
+
+from modarch_utils import records, zoo
+from modarch_utils.data import scenes
+from modarch_utils.measure import count_params
+from recipes import export, mini_classifiers, mini_convnext, mini_efficientnetv2
+
+RECIPES = (mini_convnext, mini_efficientnetv2)
+by_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.MINI.name)
+SMALL = {
+    "mini-convnext": {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 16)},
+    "mini-efficientnetv2": {"channel_multiplier": 0.1, "depth_multiplier": 0.1},
+}
+MOST_BYTES = 2_000_000
+"""Of both networks together."""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    # The recipe sets the number of threads for a process of its own.
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    return tmp_path
+
+
+def tiny(mini):
+    config = replace(mini.config, epochs=2, batch_size=8, lr=1e-3)
+    return replace(mini, model_args=SMALL[mini.name], config=config, train_scenes=16, held_out=8)
+
+
+@by_recipe
+def test_what_a_recipe_writes(recipe, place, capsys):
+    mini = tiny(recipe.MINI)
+    mini_classifiers.make(mini)
+    folder = zoo.WEIGHTS / mini.name
+    assert {f.name for f in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    weights = load_file(folder / "model.safetensors")
+    assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
+    text = (folder / "README.md").read_text("utf-8")
+    assert export.sha256(folder) in text and f"`python -m {recipe.__name__}`" in text
+    record = json.loads((place / f"{mini.name.replace('-', '_')}.json").read_text("utf-8"))
+    assert [row["epoch"] for row in record["results"]] == [1, 2]
+    assert record["settings"]["sha256"] == export.sha256(folder)
+    for framing, share in record["settings"]["quality"].items():
+        assert f"| {framing} | {100 * share:.1f} |" in text
+    # Called again it writes the same without training.
+    capsys.readouterr()
+    mini_classifiers.make(mini)
+    assert export.sha256(folder) == record["settings"]["sha256"]
+
+
+@by_recipe
+def test_a_stopped_run_goes_on_to_the_same_weights(recipe, place, monkeypatch):
+    mini = tiny(recipe.MINI)
+    mini_classifiers.make(mini)
+    through = export.sha256(zoo.WEIGHTS / mini.name)
+    monkeypatch.setattr(mini_classifiers, "RUNS", place / "other")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mini_classifiers, "keep", interrupt)
+        mini_classifiers.make(mini)
+    mini_classifiers.make(mini)
+    assert export.sha256(zoo.WEIGHTS / mini.name) == through
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@torch.no_grad()
+@by_recipe
+def test_timm_loads_the_folder_and_feeds_it_as_it_was_trained(recipe, place):
+    mini = tiny(recipe.MINI)
+    torch.manual_seed(0)
+    network = mini_classifiers.build(mini).eval()
+    for parameter in network.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    folder = mini_classifiers.save(network, mini, place / "saved").parent
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    bare = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    assert theirs.pretrained_cfg["label_names"] == list(scenes.SHAPES)
+    config = resolve_model_data_config(theirs)
+    assert list(config["input_size"]) == [3, mini.image_size, mini.image_size]
+    assert tuple(config["mean"]) == mini.mean and tuple(config["std"]) == mini.std
+
+    small, _ = mini_classifiers.pictures(mini, 0, 4)
+    ours = mini_classifiers.Normalised(network, mini)(small / 127.5 - 1)
+    prepare = create_transform(**config, is_training=False)
+    photos = scenes.load(4, 64, seed=0, framing="close").images.permute(0, 2, 3, 1).numpy()
+    inputs = torch.stack([prepare(Image.fromarray(photo)) for photo in photos])
+    spread = ours.std()
+    assert (theirs(inputs) - ours).abs().max() < 0.05 * spread
+    assert bare(inputs).shape == (4, theirs.num_features)
+    head = theirs.get_classifier()
+    torch.testing.assert_close(head(bare(inputs)), theirs(inputs))
+
+
+def test_the_real_ones_are_small_and_fed_differently(place):
+    networks = [mini_classifiers.build(recipe.MINI) for recipe in RECIPES]
+    one, two = (
+        mini_classifiers.save(network, recipe.MINI, place / recipe.MINI.name)
+        for network, recipe in zip(networks, RECIPES, strict=True)
+    )
+    assert one.stat().st_size + two.stat().st_size < MOST_BYTES
+    assert all(300_000 < count_params(network) < 550_000 for network in networks)
+    a, b = (recipe.MINI for recipe in RECIPES)
+    for what in ("image_size", "interpolation", "mean", "std"):
+        assert getattr(a, what) != getattr(b, what)
+
+
+def test_the_mean_and_deviation_are_the_scenes():
+    images = scenes.render(200, 64, seed=0, framing="close").images / 255
+    mini = mini_convnext.MINI
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.tensor(mini.mean), atol=0.02, rtol=0)
+    torch.testing.assert_close(images.std((0, 2, 3)), torch.tensor(mini.std), atol=0.02, rtol=0)
+
+
+@by_recipe
+def test_the_shipped_one_is_as_good_as_its_card_says(recipe):
+    folder = zoo.WEIGHTS / recipe.MINI.name
+    if not folder.is_dir():
+        pytest.skip(f"{recipe.MINI.name} is not trained yet: python -m {recipe.__name__}")
+    text = (folder / "README.md").read_text("utf-8")
+    promised = float(re.search(r"\| close \| ([\d.]+) \|", text)[1]) / 100
+    found = mini_classifiers.accuracy(folder, scenes.load(200, 64, seed=1, framing="close"))
+    assert abs(found - promised) < 0.01 + 3 * math.sqrt(promised * (1 - promised) / 200)
+    record = records.load(recipe.MINI.name.replace("-", "_"))
+    assert record["settings"]["sha256"] == export.sha256(folder)
+    assert export.sha256(folder) in text
+    epochs = [row["epoch"] for row in record["results"]]
+    assert epochs == list(range(1, record["settings"]["config"]["epochs"] + 1))
