@@ -13,8 +13,8 @@ from nbformat import v4
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import determine_grade
 
+from grading import closure
 from modarch_utils.checks.core import Report
-from modarch_utils.grading import closure
 from tools import exercises, notebooks
 from tools.exercises import ExerciseError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
-from modarch_utils.grading.closure import digest
+from grading.closure import digest
 
 TIMEOUT_SECONDS = 60
 NAMED = 3  # files that a message names

@@ -62,8 +62,9 @@ WITHOUT_UNIX = """
 import importlib, pkgutil, sys
 import torch, IPython, matplotlib.pyplot  # which know what they lack on Windows
 sys.modules |= {"fcntl": None, "resource": None}
-from modarch_utils import grade, grading
-for module in pkgutil.iter_modules(grading.__path__, "modarch_utils.grading."):
+import grading
+from grading import __main__ as grade
+for module in pkgutil.iter_modules(grading.__path__, "grading."):
     importlib.import_module(module.name)
 try:
     grade.main(["--help"])
@@ -81,7 +82,7 @@ def test_the_grader_says_that_it_needs_linux():
         [sys.executable, "-c", WITHOUT_UNIX], capture_output=True, encoding="utf-8", cwd=ROOT
     )
     assert run.returncode == 2, run.stderr
-    assert "usage: python -m modarch_utils.grade" in run.stdout
+    assert "usage: python -m grading" in run.stdout
     assert run.stderr.startswith("Grading needs Linux") and run.stderr.count("\n") == 1
 
 

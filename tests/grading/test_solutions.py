@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from tests.grade.classroom import SOURCES, Student, exercises, solved
-from tests.grade.test_class import prepare, start
+from tests.grading.classroom import SOURCES, Student, exercises, solved
+from tests.grading.test_class import prepare, start
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from modarch_utils.grading import cells
-from tests.grade.classroom import SOURCES, official, solved
+from grading import cells
+from tests.grading.classroom import SOURCES, official, solved
 
 
 def cell(text, id_="", role="", name="", points=None):

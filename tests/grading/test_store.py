@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from modarch_utils.grading.folder import Submission
-from modarch_utils.grading.store import Store, key
-from modarch_utils.grading.verdict import Part, Verdict
+from grading.folder import Submission
+from grading.store import Store, key
+from grading.verdict import Part, Verdict
 
 ADA = Submission("ada", "ex1", Path("/x/ada/ex1.ipynb"))
 BO = Submission("bo", "ex1", Path("/x/bo/ex1.ipynb"))

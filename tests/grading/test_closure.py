@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 
-from modarch_utils.grade import PACKAGE, Exercise
-from modarch_utils.grading import closure
-from tests.grade.classroom import BLOCK, official
+from grading import closure
+from grading.__main__ import ROOT, Exercise
+from tests.grading.classroom import BLOCK, official
+
+PACKAGE = ROOT / "modarch_utils"
 
 
 def names(text, package=PACKAGE):
@@ -46,6 +48,16 @@ def test_imports_are_followed_through_folders_functions_and_dots(package, text):
 
 def test_other_packages_are_left_out(package):
     assert names("import json\nfrom torch import nn\nimport smaller", package) == set()
+
+
+def test_several_packages_are_followed(package, tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "__init__.py").write_text("import small.alone", "utf-8")
+    found = closure.modules("import large", package, tmp_path / "large")
+    assert found == [
+        tmp_path / "large" / "__init__.py",
+        *(package / f for f in ("__init__.py", "alone.py")),
+    ]
 
 
 def test_what_an_exercise_reaches():
@@ -118,7 +130,7 @@ def test_a_file_that_changes_is_read_again(tmp_path):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """An exercise, and a copy of the package that may be changed (its weights are only links)."""
+    """An exercise, and a copy of its code and data that may be changed (weights are only links)."""
     folder = tmp_path_factory.mktemp("course")
     notebook = official(folder / "exercises", BLOCK) / f"{BLOCK}.ipynb"
 
@@ -126,48 +138,49 @@ def course(tmp_path_factory):
         is_large = source.endswith(".safetensors")
         return (os.symlink if is_large else shutil.copy)(source, target)
 
-    copy = shutil.copytree(PACKAGE, folder / PACKAGE.name, copy_function=link)
-    return notebook, copy
+    for name in ("modarch_utils", "grading"):
+        shutil.copytree(ROOT / name, folder / name, copy_function=link)
+    return notebook, folder
 
 
 def test_the_key_is_the_same_for_the_same_course(course):
-    notebook, package = course
-    assert Exercise(notebook, package).content == Exercise(notebook).content
+    notebook, root = course
+    assert Exercise(notebook, root).content == Exercise(notebook).content
 
 
 @pytest.mark.parametrize(
     ("file", "change", "again"),
     [
-        ("models/convnext.py", "\nEXTRA = 1\n", True),
-        ("models/layers.py", "\nEXTRA = 1\n", True),
-        ("checks/core.py", "\nEXTRA = 1\n", True),
+        ("modarch_utils/models/convnext.py", "\nEXTRA = 1\n", True),
+        ("modarch_utils/models/layers.py", "\nEXTRA = 1\n", True),
+        ("modarch_utils/checks/core.py", "\nEXTRA = 1\n", True),
         ("grading/verdict.py", "\nEXTRA = 1\n", True),
-        ("records/fcmae.json", " ", True),
-        ("weights/mini-dinov2/config.json", " ", True),
-        ("models/convnext.py", "\n# A comment.\n", False),
-        ("models/hyena.py", "\nEXTRA = 1\n", False),
-        ("weights/mini-dinov2/README.md", "Words.", False),
+        ("modarch_utils/records/fcmae.json", " ", True),
+        ("modarch_utils/weights/mini-dinov2/config.json", " ", True),
+        ("modarch_utils/models/convnext.py", "\n# A comment.\n", False),
+        ("modarch_utils/models/hyena.py", "\nEXTRA = 1\n", False),
+        ("modarch_utils/weights/mini-dinov2/README.md", "Words.", False),
     ],
 )
 def test_what_changes_the_key(course, file, change, again):
-    notebook, package = course
-    before = Exercise(notebook, package).content
-    path = package / file
+    notebook, root = course
+    before = Exercise(notebook, root).content
+    path = root / file
     text = path.read_text("utf-8")
     path.write_text(text + change, "utf-8")
     try:
-        assert (Exercise(notebook, package).content != before) == again
+        assert (Exercise(notebook, root).content != before) == again
     finally:
         path.write_text(text, "utf-8")
 
 
 def test_other_weights_change_the_key(course):
-    notebook, package = course
-    before = Exercise(notebook, package).content
-    path = package / "weights" / "mini-dinov2" / "model.safetensors"
+    notebook, root = course
+    before = Exercise(notebook, root).content
+    path = root / "modarch_utils/weights/mini-dinov2/model.safetensors"
     original = path.resolve()
     path.unlink()
     path.write_bytes(original.read_bytes()[:-1] + b"\xff")
-    assert Exercise(notebook, package).content != before
+    assert Exercise(notebook, root).content != before
     path.unlink()
     path.symlink_to(original)

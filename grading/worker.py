@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .limits import kill_below
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 READY = 300.0  # seconds for the first import of everything, on a cold disk
 GRACE = 20.0  # seconds beyond its limit in which a server has to answer
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "MODARCH_DATA")

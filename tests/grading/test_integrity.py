@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
+from grading.integrity import Snapshot
 from modarch_utils.checks import block_probe, core, ex1, ex2
-from modarch_utils.grading.integrity import Snapshot
 from modarch_utils.models import convnext
 
 

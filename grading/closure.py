@@ -63,27 +63,30 @@ def _is_docstring(node: object) -> bool:
     return is_constant and isinstance(node.value.value, str)
 
 
-def modules(text: str, package: Path) -> list[Path]:
-    """Return the package's modules that a text's imports reach, directly or through others.
+def modules(text: str, *packages: Path) -> list[Path]:
+    """Return the packages' modules that a text's imports reach, directly or through others.
 
     An import counts wherever it stands, inside of functions too; packages on the way (their
     ``__init__.py``) count with what they import.
 
     Args:
         text: Python.
-        package: the folder of a package; what is imported from others is left out.
+        packages: their folders; what is imported from others is left out.
     """
     found: set[Path] = set()
-    todo = list(_imported(ast.parse(text), "", package))
+    folders = {package.name: package.parent for package in packages}
+    todo = list(_imported(ast.parse(text), ""))
     while todo:
         name = todo.pop()
-        base = package.parent.joinpath(*name.split("."))
+        if (top := name.split(".")[0]) not in folders:
+            continue
+        base = folders[top].joinpath(*name.split("."))
         for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
             if path.is_file() and path not in found:
                 found.add(path)
                 within = name if path.name == "__init__.py" else name.rpartition(".")[0]
                 tree = ast.parse(path.read_bytes(), path.name)
-                todo += [*_parents(name), *_imported(tree, within, package)]
+                todo += [*_parents(name), *_imported(tree, within)]
     return sorted(found)
 
 
@@ -92,8 +95,8 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _imported(tree: ast.AST, within: str, package: Path) -> Iterator[str]:
-    """Yield the dotted names that a module of the package `within` may import from `package`."""
+def _imported(tree: ast.AST, within: str) -> Iterator[str]:
+    """Yield the dotted names that a module of the package `within` may import."""
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -102,7 +105,7 @@ def _imported(tree: ast.AST, within: str, package: Path) -> Iterator[str]:
             base = within.split(".")[: len(within.split(".")) - node.level + 1]
             module = ".".join([*(base if node.level else ()), *filter(None, [node.module])])
             names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if name.split(".")[0] == package.name)
+        yield from names
 
 
 def data(package: Path) -> list[Path]:

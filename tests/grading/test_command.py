@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from modarch_utils import grade
-from modarch_utils.grading import worker
-from modarch_utils.grading.store import Store
-from tests.grade import test_class
-from tests.grade.classroom import DAEMON, SCHEDULE, Student, official, solved, with_first
+from grading import __main__ as grade
+from grading import worker
+from grading.store import Store
+from tests.grading import test_class
+from tests.grading.classroom import DAEMON, SCHEDULE, Student, official, solved, with_first
 
 
 @pytest.fixture

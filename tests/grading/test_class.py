@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from modarch_utils.grading.verdict import STATUSES
-from tests.grade.classroom import BLOCK, CLASS, SCHEDULE, official
+from grading.verdict import STATUSES
+from tests.grading.classroom import BLOCK, CLASS, SCHEDULE, official
 
 # An endless loop meets the limit on the processor, a sleep the one on the clock.
 LIMITS = ["--cpu", "3", "--seconds", "25", "--memory", "800", "--jobs", "2"]
@@ -21,7 +21,7 @@ HALF = len(CLASS) // 2
 
 def start(folder: Path, *options: str) -> subprocess.Popen:
     """A run of its own, whose servers can be told from others by their environment."""
-    command = [sys.executable, "-u", "-m", "modarch_utils.grade", folder / "class"]
+    command = [sys.executable, "-u", "-m", "grading", folder / "class"]
     command += ["--exercises", folder / "exercises", *options]
     return subprocess.Popen(
         list(map(str, command)),

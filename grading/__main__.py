@@ -1,4 +1,4 @@
-"""Grade untrusted notebooks: ``python -m modarch_utils.grade FOLDER``.
+"""Grade untrusted notebooks: ``python -m grading FOLDER``.
 
 ``FOLDER`` holds ``STUDENT/EXERCISE.ipynb`` (at any depth below STUDENT) or
 ``STUDENT_EXERCISE.ipynb``, with the names of the notebooks in ``notebooks/exercises``. Each
@@ -31,20 +31,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from modarch_utils.grading import cells, closure, folder, report, verdict
-from modarch_utils.grading.folder import Submission
-from modarch_utils.grading.limits import Limits, adopt_orphans
-from modarch_utils.grading.store import Store, key
-from modarch_utils.grading.verdict import Verdict
-from modarch_utils.grading.worker import ROOT, Crew, ServerError, Stopped, Worker
+from grading import cells, closure, folder, report, verdict
+from grading.folder import Submission
+from grading.limits import Limits, adopt_orphans
+from grading.store import Store, key
+from grading.verdict import Verdict
+from grading.worker import ROOT, Crew, ServerError, Stopped, Worker
 
-# An installed package brings no notebooks: there they are looked for in the current folder.
-EXERCISES = Path("notebooks", "exercises")
-if (ROOT / EXERCISES).is_dir():
-    EXERCISES = ROOT / EXERCISES
-PACKAGE = ROOT / "modarch_utils"
+EXERCISES = ROOT / "notebooks" / "exercises"
 # What runs a submission and judges what came of it: code that decides, as the checks do.
-JUDGES = "from modarch_utils.grading import server, verdict"
+JUDGES = "from grading import server, verdict"
 
 
 class GradeError(Exception):
@@ -56,13 +52,13 @@ class Exercise:
 
     Args:
         path: the notebook as students get it.
-        package: whose code and data decide what is right.
+        root: of the repository, whose code and data decide what is right.
 
     Raises:
         GradeError: it cannot be read, or has no check cell.
     """
 
-    def __init__(self, path: Path, package: Path = PACKAGE):
+    def __init__(self, path: Path, root: Path = ROOT):
         try:
             self.cells = cells.read(path)
         except cells.NotNotebook as problem:
@@ -70,8 +66,10 @@ class Exercise:
         if not cells.checks(self.cells):
             raise GradeError(f"{path} is no exercise: it has no check cell. Make it again.")
         self.name, self.imports = path.stem, cells.imports(self.cells)
-        files = [*closure.modules(f"{self.imports}\n{JUDGES}", package), *closure.data(package)]
-        digests = (f"{file.relative_to(package)} {closure.digest(file)}" for file in files)
+        package, judges = root / "modarch_utils", root / "grading"
+        files = closure.modules(f"{self.imports}\n{JUDGES}", package, judges)
+        files += closure.data(package)
+        digests = (f"{file.relative_to(root)} {closure.digest(file)}" for file in files)
         self.content = [path.read_bytes(), *map(str.encode, digests)]
         """All of the course's that decides what a right answer is."""
 
@@ -218,7 +216,7 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     intro, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog="python -m modarch_utils.grade",
+        prog="python -m grading",
         description=f"{intro.partition(':')[0]}.",
         epilog=rest.replace("``", "").replace("**", ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,

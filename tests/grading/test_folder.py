@@ -2,7 +2,7 @@
 
 import pytest
 
-from modarch_utils.grading.folder import find
+from grading.folder import find
 
 NAMES = ("ex1_block", "ex1_block_more")
 

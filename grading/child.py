@@ -37,7 +37,7 @@ def run(job: dict, names: dict, before: Snapshot, token: str, pipe: int, output:
     """Grade in this process, write one line for each part to `pipe`, and end.
 
     Args:
-        job: ``steps`` (see :func:`~modarch_utils.grading.cells.steps`), ``limits``, ``folder``.
+        job: ``steps`` (see :func:`~grading.cells.steps`), ``limits``, ``folder``.
         names: what the exercise's import cells bind.
         before: what there was before any student's code.
         token: stands before every line.
