@@ -13,9 +13,9 @@ from torch import Tensor
 
 from modarch_utils import records
 from modarch_utils.data import scenes
-from modarch_utils.training import search
-from modarch_utils.training.block_costs import keep_memory
-from modarch_utils.training.search import PATTERNS, SETTINGS, SearchSettings, parse
+from modarch_utils.studies import search
+from modarch_utils.studies.block_costs import keep_memory
+from modarch_utils.studies.search import PATTERNS, SETTINGS, SearchSettings, parse
 from recipes import jobs, streams
 
 CANDIDATES = 32

@@ -11,7 +11,7 @@ from torch import Tensor
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.training.ladder import RATES, SETTINGS, LadderSettings, step, train_rung
+from modarch_utils.studies.climb import RATES, SETTINGS, LadderSettings, step, train_rung
 from modarch_utils.training.loop import evaluate
 from recipes import rates, streams
 

@@ -14,12 +14,12 @@ from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from modarch_utils import measure, records
 from modarch_utils.models.mamba import Mamba
-from modarch_utils.training import costs
+from modarch_utils.studies import lengths
 
 ROUNDS = 9
 SCAN_LENGTH, SCAN_DIM = 512, 256
-SIZES = {"sequence": costs.LENGTHS, "image": costs.SIDES}
-LAYERS = {"sequence": costs.SEQUENCE, "image": costs.IMAGE}
+SIZES = {"sequence": lengths.LENGTHS, "image": lengths.SIDES}
+LAYERS = {"sequence": lengths.SEQUENCE, "image": lengths.IMAGE}
 
 
 def against_the_library() -> dict:
@@ -59,7 +59,7 @@ def main() -> None:
     for kind, layers in LAYERS.items():
         for name in layers:
             started = time.perf_counter()
-            steps = {size: costs.step(kind, name, size) for size in SIZES[kind]}
+            steps = {size: lengths.step(kind, name, size) for size in SIZES[kind]}
             times: dict[int, list[float]] = {size: [] for size in steps}
             for turn in range(ROUNDS + 2):
                 for size, step in steps.items():
@@ -80,7 +80,12 @@ def main() -> None:
             print(results[-1], flush=True)
     results.append(against_the_library())
     print(results[-1], flush=True)
-    settings = {"dim": costs.DIM, "heads": costs.HEADS, "window": costs.WINDOW, "rounds": ROUNDS}
+    settings = {
+        "dim": lengths.DIM,
+        "heads": lengths.HEADS,
+        "window": lengths.WINDOW,
+        "rounds": ROUNDS,
+    }
     print(records.save("cost_of_length", settings=settings, results=results))
 
 

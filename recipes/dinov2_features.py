@@ -24,10 +24,10 @@ from modarch_utils.data import datasets, photos, scenes
 from modarch_utils.models.dinov2 import DinoVisionTransformer, load_transformers
 from modarch_utils.training import probes
 from modarch_utils.training.config import TrainConfig
-from modarch_utils.training.distillation import teach
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import Frozen, knn_accuracy
 from recipes import export, jobs, mini_dinov2, mini_dinov2_pretrained
+from recipes.distillation import teach
 from recipes.mini_dinov2 import TEACHER
 from recipes.mini_dinov2_pretrained import SETTINGS as MINI
 from recipes.mini_dinov2_pretrained import build

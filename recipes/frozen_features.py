@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 from modarch_utils import records, zoo
 from modarch_utils.data import scenes
+from modarch_utils.studies.inductive_bias import build
 from modarch_utils.training.equal_steps import equal_steps
-from modarch_utils.training.inductive_bias import build
 from modarch_utils.training.loop import evaluate, fit
 from recipes import jobs, rates
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from modarch_utils import records
-from modarch_utils.training import block_costs
-from modarch_utils.training.block_costs import Cell, Kernel
+from modarch_utils.studies import block_costs
+from modarch_utils.studies.block_costs import Cell, Kernel
 
 REPEATS = 15
 LARGE_REPEATS = 7

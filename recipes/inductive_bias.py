@@ -13,8 +13,8 @@ import torch
 from modarch_utils import records
 from modarch_utils.data import renderer, scenes
 from modarch_utils.measure import count_macs, count_params
-from modarch_utils.training import inductive_bias as bias
-from modarch_utils.training.inductive_bias import SETTINGS, SWIN, WINDOWS
+from modarch_utils.studies import inductive_bias as bias
+from modarch_utils.studies.inductive_bias import SETTINGS, SWIN, WINDOWS
 from modarch_utils.training.loop import evaluate
 from recipes import jobs, rates
 

@@ -17,7 +17,12 @@ from torch import Tensor
 from modarch_utils import profile, zoo
 from modarch_utils.data import cache, scenes
 from modarch_utils.training.config import TrainConfig
-from modarch_utils.training.distillation import (
+from modarch_utils.training.history import History
+from modarch_utils.training.loop import fit
+from modarch_utils.training.probes import knn_accuracy
+from modarch_utils.training.self_distillation import plain_attention
+from recipes import export
+from recipes.distillation import (
     Distiller,
     Teaching,
     distillation_loss,
@@ -25,11 +30,6 @@ from modarch_utils.training.distillation import (
     standardise,
     teach,
 )
-from modarch_utils.training.history import History
-from modarch_utils.training.loop import fit
-from modarch_utils.training.probes import knn_accuracy
-from modarch_utils.training.self_distillation import plain_attention
-from recipes import export
 from recipes.epochs import each_epoch, keep, line
 from recipes.mini_dinov2_pretrained import (
     SETTINGS,

@@ -20,10 +20,10 @@ from modarch_utils.models.mini_sd import token_ids
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.latent_consistency import add_lora
-from modarch_utils.training.latent_diffusion import LatentDiffusion, train_latent_diffusion
 from modarch_utils.training.self_distillation import plain_attention
 from recipes import mini_sd
 from recipes.epochs import each_epoch, keep
+from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
 from recipes.latent_students import TEACHER, save_lora, teacher, write_card
 from recipes.mini_sd_autoencoder import save_sheet
 

@@ -25,15 +25,15 @@ from modarch_utils.models import mini_sd
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
-from modarch_utils.training.latent_diffusion import (
-    LatentDiffusion,
-    held_out_loss,
-    train_latent_diffusion,
-)
 from modarch_utils.training.randomness import derive
 from modarch_utils.training.self_distillation import plain_attention
 from recipes import export
 from recipes.epochs import each_epoch, keep
+from recipes.latent_diffusion import (
+    LatentDiffusion,
+    held_out_loss,
+    train_latent_diffusion,
+)
 from recipes.mini_sd_autoencoder import FOLDER as AUTOENCODER
 from recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
 
@@ -75,7 +75,7 @@ CONFIG = TrainConfig(
 
 CAPTION_DROPOUT = 0.1
 MIN_SNR = 5.0
-"""The paper's; see :func:`modarch_utils.training.latent_diffusion.noise_loss`."""
+"""The paper's; see :func:`recipes.latent_diffusion.noise_loss`."""
 
 SHEET_STEPS = 25
 SHEET_GUIDANCE = 3.0

@@ -9,9 +9,9 @@ from functools import lru_cache
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.measure import count_macs, count_params
-from modarch_utils.training import scaling
+from modarch_utils.studies import scaling
+from modarch_utils.studies.scaling import SETTINGS
 from modarch_utils.training.loop import evaluate
-from modarch_utils.training.scaling import SETTINGS
 from recipes import jobs, rates
 
 SEEDS = (0, 1, 2)

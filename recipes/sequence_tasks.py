@@ -7,8 +7,8 @@ is the accuracy on test sequences.
 from dataclasses import asdict, replace
 
 from modarch_utils import records
-from modarch_utils.training import sequences
-from modarch_utils.training.sequences import Copying, Recall, Task
+from modarch_utils.studies import sequences
+from modarch_utils.studies.sequences import Copying, Recall, Task
 from recipes import rates
 
 TASKS: dict[str, Task] = {"recall": sequences.RECALL, "copying": sequences.COPYING}

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from modarch_utils import claims, records
 from modarch_utils.data import scenes
-from modarch_utils.training.ladder import RATES, SETTINGS, step, train_rung
+from modarch_utils.studies.climb import RATES, SETTINGS, step, train_rung
 from modarch_utils.training.loop import evaluate
 from recipes import rates
 from recipes.convnext_ladder import load

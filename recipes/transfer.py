@@ -22,20 +22,20 @@ from torch import Tensor, nn
 
 from modarch_utils import records, zoo
 from modarch_utils.data import scenes
-from modarch_utils.training.batches import to_input
-from modarch_utils.training.config import TrainConfig
-from modarch_utils.training.equal_steps import equal_steps
-from modarch_utils.training.inductive_bias import build
-from modarch_utils.training.loop import evaluate, fit
-from modarch_utils.training.probes import linear_probe
-from modarch_utils.training.randomness import seeded
-from modarch_utils.training.transfer import (
+from modarch_utils.studies.inductive_bias import build
+from modarch_utils.studies.transfer import (
     cached_features,
     decayed_rates,
     fine_tune,
     trainable,
     two_rates,
 )
+from modarch_utils.training.batches import to_input
+from modarch_utils.training.config import TrainConfig
+from modarch_utils.training.equal_steps import equal_steps
+from modarch_utils.training.loop import evaluate, fit
+from modarch_utils.training.probes import linear_probe
+from modarch_utils.training.randomness import seeded
 from recipes import jobs, rates
 
 NAME = "transfer"

@@ -13,10 +13,11 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, Dinov2WithRegistersModel
 
 from modarch_utils import records, zoo
-from modarch_utils.training import dino, distillation, probes
+from modarch_utils.training import dino, probes
 from modarch_utils.training.batches import to_input
 from recipes import (
     dinov2_features,
+    distillation,
     export,
     mini_dinov2,
     mini_dinov2_pretrained,

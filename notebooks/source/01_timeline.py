@@ -35,7 +35,7 @@ from modarch_utils.models.transformer import (
     sinusoidal_positions,
 )
 from modarch_utils.models.vit import VisionTransformer, vit_base_patch16_224
-from modarch_utils.training import costs, inductive_bias, scaling, sequences
+from modarch_utils.studies import inductive_bias, lengths, scaling, sequences
 from modarch_utils.training.loop import TrainConfig, evaluate, fit
 from torch import nn
 
@@ -561,10 +561,10 @@ torch.set_num_threads(1)  # as in the record
 live = {
     name: [
         1e3
-        * measure.latency(costs.step("sequence", name, n), warmup=1, repeats=5).median
+        * measure.latency(lengths.step("sequence", name, n), warmup=1, repeats=5).median
         for n in live_lengths
     ]
-    for name in costs.SEQUENCE
+    for name in lengths.SEQUENCE
 }
 torch.set_num_threads(threads)
 
@@ -600,7 +600,7 @@ for name, color in COLORS.items():
 left.set(xlabel="length", ylabel="milliseconds", title="Time, forward and backward")
 right.set(xlabel="length", ylabel="megabytes", title="Memory")
 for axis in (left, right):
-    axis.set_xticks(costs.LENGTHS, costs.LENGTHS)
+    axis.set_xticks(lengths.LENGTHS, lengths.LENGTHS)
     axis.minorticks_off()
 left.plot([], [], "kx", label="measured now")
 figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -619,7 +619,9 @@ plots.show(
 
 # %%
 laws = {
-    name: costs.fit_power_law(costs.LENGTHS[-3:], milliseconds("sequence", name)[-3:])
+    name: lengths.fit_power_law(
+        lengths.LENGTHS[-3:], milliseconds("sequence", name)[-3:]
+    )
     for name in COLORS
 }
 for name, law in laws.items():
@@ -631,18 +633,18 @@ for name, law in laws.items():
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 3.4))
-for name in costs.IMAGE:
+for name in lengths.IMAGE:
     axis.loglog(
-        costs.SIDES,
+        lengths.SIDES,
         milliseconds("image", name),
         "o-",
         ms=4,
         color=plots.PALETTE[COLORS[name]],
         label=name,
     )
-    law = costs.fit_power_law(costs.SIDES[-3:], milliseconds("image", name)[-3:])
+    law = lengths.fit_power_law(lengths.SIDES[-3:], milliseconds("image", name)[-3:])
     print(f"{name:24} time ~ side^{law.exponent:.2f} ± {law.error:.2f}")
-axis.set_xticks(costs.SIDES, costs.SIDES)
+axis.set_xticks(lengths.SIDES, lengths.SIDES)
 axis.minorticks_off()
 axis.set(
     xlabel="side of the map, in positions",
@@ -1015,7 +1017,7 @@ for n in (hunger.sizes[0], hunger.sizes[-1]):
 # record of masked pre-training:
 
 # %%
-fcmae = records.load("fcmae")
+fcmae = records.load("masked_pretraining")
 few = {
     pretrained: records.select(fcmae, "test", grn=True, pretrained=pretrained)
     for pretrained in (False, True)

@@ -27,7 +27,7 @@ from modarch_utils.data import datasets, scenes
 from modarch_utils.models.convnext import GRN, ConvNeXt, convnext_tiny, convnextv2_tiny
 from modarch_utils.models.fcmae import random_mask
 from modarch_utils.models.ladder import LADDER, LadderNet
-from modarch_utils.training import fcmae, ladder
+from modarch_utils.studies import climb, pretraining
 from scipy import stats
 from timm.models.convnext import checkpoint_filter_fn
 from torch import nn
@@ -85,7 +85,7 @@ for before, after in (
 ):
     change = paper[after]["top1"] - paper[before]["top1"]
     print(
-        f"{ladder.step(after).title}: {change:+.2f} points, seeds spread {paper[after]['std']:.2f}"
+        f"{climb.step(after).title}: {change:+.2f} points, seeds spread {paper[after]['std']:.2f}"
     )
 
 # %% [markdown]
@@ -178,7 +178,7 @@ assert set(macs) - set(agree) == {"layer_norm", "separate_downsampling"}
 # eight shapes, stages a third as deep, a quarter of the width.
 
 # %%
-settings = ladder.SETTINGS
+settings = climb.SETTINGS
 sample = scenes.load(24, 64, seed=0, framing="close")
 figure = plots.image_grid(sample.images, ncols=12, size=0.75)
 plots.show(
@@ -273,7 +273,7 @@ train, test = (
 live, histories = {}, {}
 for key in live_keys:
     best = records.select(record, "lr", key=key)[0]
-    _, histories[key] = ladder.train_rung(
+    _, histories[key] = climb.train_rung(
         key, best, 0, (train.images, train.shape), (test.images, test.shape)
     )
     live[key] = 100 * histories[key].final_accuracy
@@ -281,7 +281,7 @@ for key in live_keys:
 # %%
 figure, axis = plt.subplots(figsize=(6, 3))
 for key, history in histories.items():
-    history.plot(axis, label=ladder.step(key).title)
+    history.plot(axis, label=climb.step(key).title)
 plots.show(
     figure,
     alt="Training curves of a small ResNet and a small ConvNeXt; the ResNet rises faster and ends higher.",
@@ -336,7 +336,7 @@ for before, after in zip(rungs, rungs[1:], strict=False):
     print(
         f"{after.title:23} paper {claimed:+5.2f}  ours {change:+6.2f} ± {noise:4.2f}  {word}"
     )
-print("best rung of ours:", ladder.step(max(mean, key=mean.get)).title)
+print("best rung of ours:", climb.step(max(mean, key=mean.get)).title)
 # How often chance alone exceeds two standard errors, with this many seeds (Student's t).
 chance = 2 * stats.t.sf(2, df=2 * (len(runs["recipe"]) - 1))
 print(
@@ -381,7 +381,7 @@ add_step("whole_ladder", "recipe", "separate_downsampling")
 # %%
 for key in live_keys:
     print(
-        f"{ladder.step(key).title}: within 4 points of the record:",
+        f"{climb.step(key).title}: within 4 points of the record:",
         abs(live[key] - mean[key]) < 4,
     )
 
@@ -552,8 +552,8 @@ print(f"V2-L, ImageNet-22k labels, 224 pixels: {v2['large']['in22k']}")
 # convolution; multiplying by the mask after each mixing layer gives the same numbers:
 
 # %%
-budget = fcmae.SETTINGS
-model = fcmae.build(use_grn=True, seed=0)
+budget = pretraining.SETTINGS
+model = pretraining.build(use_grn=True, seed=0)
 images = test[:6].to_float()
 torch.manual_seed(1)
 visible = random_mask(
@@ -570,8 +570,8 @@ print("changing hidden pixels changes no feature:", torch.equal(a, b))
 
 # %%
 pool = scenes.load(budget.unlabelled, budget.image_size, seed=0, framing=budget.framing)
-slice_ = fcmae.FcmaeSettings(pretrain_epochs=4)
-autoencoder, history = fcmae.pretrain(model, pool.images[:1500], 0, slice_)
+slice_ = pretraining.FcmaeSettings(pretrain_epochs=4)
+autoencoder, history = pretraining.pretrain(model, pool.images[:1500], 0, slice_)
 with torch.no_grad():
     guess = autoencoder.eval().reconstruct(images, visible)
     patches = nn.functional.pixel_unshuffle(images, 8)
@@ -610,7 +610,7 @@ print("mean |gamma| is still below 0.1 in every block:", max(gammas) < 0.1)
 # fine-tuned on the same few labels.
 
 # %%
-study = records.load("fcmae")
+study = records.load("masked_pretraining")
 
 
 def select(grn: bool, pretrained: bool, what: str) -> np.ndarray:
@@ -725,10 +725,10 @@ net = ConvNeXt(
     patch_size=2,
     layer_scale=None,
 )
-config = ladder.TrainConfig(
+config = climb.TrainConfig(
     epochs=here.epochs, batch_size=64, lr=2e-3, autocast=here.autocast
 )
-scaled_up = ladder.fit(net, (train_x, train_y), (val_x, val_y), config)
+scaled_up = climb.fit(net, (train_x, train_y), (val_x, val_y), config)
 print("better than guessing:", scaled_up.final_accuracy > 1.5 / len(classes))
 
 # %% [markdown]

@@ -31,7 +31,7 @@ from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import datasets, photos, scenes
 from modarch_utils.models import efficientnetv2
 from modarch_utils.models.efficientnetv2 import STAGES, FusedMBConv, MBConv, SameConv2d
-from modarch_utils.training import block_costs, progressive_scenes, search
+from modarch_utils.studies import block_costs, progressive_scenes, search
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.progressive import (
     LESSON,
@@ -1340,7 +1340,7 @@ print("but more than their share of pixels:", relative > (sizes[0] / largest) **
 # validation scenes with one seed. First **a slice, live**: one seed, few epochs.
 
 # %%
-record = records.load("progressive")
+record = records.load("progressive_scenes")
 settings = record["settings"]
 seeds = settings["seeds"]
 

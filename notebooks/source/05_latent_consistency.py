@@ -37,7 +37,8 @@ from diffusers.utils import logging
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import pairs
 from modarch_utils.models import mini_sd, reader
-from modarch_utils.training import autoencoder, consistency, points, reading
+from modarch_utils.studies import points
+from modarch_utils.training import autoencoder, consistency, reading
 from modarch_utils.training.consistency import ConsistencyConfig
 from modarch_utils.training.latent_consistency import (
     LatentDistillationConfig,

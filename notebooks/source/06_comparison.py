@@ -23,9 +23,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from modarch_utils import circulating_table, claims, comparison, measure, plots, profile
-from modarch_utils.circulating_table import CIRCULATING
-from modarch_utils.comparison import EQUAL, MORE, NETWORKS
+from modarch_utils import claims, measure, plots, profile
+from modarch_utils.studies import circulating_table, comparison
+from modarch_utils.studies.circulating_table import CIRCULATING
+from modarch_utils.studies.comparison import EQUAL, MORE, NETWORKS
 from scipy import stats
 from torch import nn
 
@@ -839,4 +840,4 @@ ledger.verdicts()
 # * {cite:t}`dehghani2022efficiency` on costs that disagree; {cite:t}`williams2009roofline` on arithmetic and memory.
 # * {cite:t}`steiner2022augreg` on what data, augmentation and regularisation do for a Vision Transformer, at equal and unequal budgets.
 # * {cite:t}`touvron2019fixres` on the resolution of training and of evaluation.
-# * `modarch_utils/comparison.py` and `circulating_table.py`: the tables of this chapter as data.
+# * `modarch_utils/studies/comparison.py` and `studies/circulating_table.py`: the tables of this chapter as data.

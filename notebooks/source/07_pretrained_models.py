@@ -31,7 +31,7 @@ import transformers
 from huggingface_hub import constants
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import photos, scenes
-from modarch_utils.training import transfer
+from modarch_utils.studies import transfer
 from modarch_utils.training.batches import to_input
 from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.loop import evaluate
@@ -927,4 +927,4 @@ ledger.verdicts()
 # * {cite:t}`howard2018ulmfit` for gradual unfreezing, {cite:t}`bao2022beit` for layer-wise decay.
 # * The documentation of timm (huggingface.co/docs/timm), on feature extraction and on data configurations.
 # * {cite:t}`wightman2019timm`, the library itself: `timm/models/_features.py` and `timm/optim/_param_groups.py` are short.
-# * `modarch_utils/training/transfer.py`: rates, freezing and the cache of this chapter. `recipes/transfer.py`: the record.
+# * `modarch_utils/studies/transfer.py`: rates, freezing and the cache of this chapter. `recipes/transfer.py`: the record.

@@ -19,11 +19,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import transformers
-from modarch_utils import choosing, claims, measure, plots, profile, zoo
-from modarch_utils.choosing import costs, tree
-from modarch_utils.choosing.figure import draw as draw_tree
+from modarch_utils import claims, measure, plots, profile, zoo
 from modarch_utils.data import scenes
-from modarch_utils.training import transfer
+from modarch_utils.studies import choosing, transfer
+from modarch_utils.studies.choosing import costs, tree
+from modarch_utils.studies.choosing.figure import draw as draw_tree
 from modarch_utils.training.probes import linear_probe
 from torch import nn
 from transformers import AutoImageProcessor, AutoModel
@@ -54,7 +54,7 @@ plots.show(
 )
 
 # %% [markdown]
-# The tree is data, in `modarch_utils/choosing/tree.py`. The figure is drawn from it and the function below walks it, so that the two cannot disagree.
+# The tree is data, in `modarch_utils/studies/choosing/tree.py`. The figure is drawn from it and the function below walks it, so that the two cannot disagree.
 #
 # Predict before you go on, and write it down: **how many milliseconds does ConvNeXt-T take for one picture on your machine?** And how many of the six networks under "a limit in milliseconds"
 # will be below 10?
@@ -718,4 +718,4 @@ ledger.verdicts()
 # * {cite:t}`dehghani2022efficiency` on costs that disagree, and on how to report them.
 # * {cite:t}`wightman2019timm`: the folder `results` of the library's repository has accuracies and speeds of all its networks, on several machines.
 # * {cite:t}`podell2023sdxl`, on why FID says little of large text-to-image models.
-# * `modarch_utils/choosing/leaves.py`: add a candidate of your own, with its evidence.
+# * `modarch_utils/studies/choosing/leaves.py`: add a candidate of your own, with its evidence.

@@ -155,7 +155,7 @@ def test_the_key_is_the_same_for_the_same_course(course):
         ("modarch_utils/models/layers.py", "\nEXTRA = 1\n", True),
         ("modarch_utils/checks/core.py", "\nEXTRA = 1\n", True),
         ("grading/verdict.py", "\nEXTRA = 1\n", True),
-        ("modarch_utils/records/fcmae.json", " ", True),
+        ("modarch_utils/records/masked_pretraining.json", " ", True),
         ("modarch_utils/weights/mini-dinov2/config.json", " ", True),
         ("modarch_utils/models/convnext.py", "\n# A comment.\n", False),
         ("modarch_utils/models/hyena.py", "\nEXTRA = 1\n", False),

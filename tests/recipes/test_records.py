@@ -8,9 +8,9 @@ import pytest
 from modarch_utils import records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
-from modarch_utils.training import block_costs, costs
-from modarch_utils.training.ladder import RATES
-from recipes import jobs, progressive, rates
+from modarch_utils.studies import block_costs, lengths
+from modarch_utils.studies.climb import RATES
+from recipes import jobs, progressive_scenes, rates
 
 
 def square(n: int, log: str) -> dict:
@@ -52,12 +52,12 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
     "name",
     [
         "convnext_ladder",
-        "fcmae",
+        "masked_pretraining",
         "small_net_recipe",
         "inductive_bias",
         "scaling_law",
         "frozen_features",
-        "progressive",
+        "progressive_scenes",
         "architecture_search",
         "mini_dinov2_pretrained",
         "mini_dinov2",
@@ -121,7 +121,7 @@ def test_small_net_record_is_whole():
 
 
 def test_fcmae_record_is_whole():
-    record = records.load("fcmae")
+    record = records.load("masked_pretraining")
     variants = [(r["grn"], r["pretrained"], r["seed"]) for r in record["results"]]
     assert len(set(variants)) == len(variants) == 4 * len(record["settings"]["seeds"])
     json.dumps(record, allow_nan=False)
@@ -158,18 +158,22 @@ def test_frozen_features_record_is_whole():
 def test_cost_record_is_whole():
     record = records.load("cost_of_length")
     layers = {(r["kind"], r.get("layer")) for r in record["results"]}
-    wanted = {("sequence", name) for name in costs.SEQUENCE} | {("image", n) for n in costs.IMAGE}
+    wanted = {("sequence", name) for name in lengths.SEQUENCE} | {
+        ("image", n) for n in lengths.IMAGE
+    }
     assert layers == wanted | {("library", None)}
     for row in record["results"]:
         if row["kind"] != "library":
-            assert row["sizes"] == list(costs.LENGTHS if row["kind"] == "sequence" else costs.SIDES)
+            assert row["sizes"] == list(
+                lengths.LENGTHS if row["kind"] == "sequence" else lengths.SIDES
+            )
 
 
 def test_progressive_record_is_whole():
-    record = records.load("progressive")
+    record = records.load("progressive_scenes")
     seeds = record["settings"]["seeds"]
     assert len(seeds) >= 3
-    for case in progressive.CASES:
+    for case in progressive_scenes.CASES:
         short = case["epochs"] in record["settings"]["short"]
         wanted = record["settings"]["many_seeds"] if short else seeds
         assert sorted(records.select(record, "seed", **case)) == wanted

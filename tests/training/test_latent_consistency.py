@@ -16,7 +16,7 @@ from modarch_utils.training import consistency
 from modarch_utils.training import latent_consistency as lc
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.consistency import ConsistencyConfig
-from modarch_utils.training.latent_diffusion import LatentDiffusion, train_latent_diffusion
+from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
 
 TINY = MiniSDConfig(
     image_size=16,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modarch_utils.data import scenes
-from modarch_utils.training import progressive_scenes
+from modarch_utils.studies import progressive_scenes
 from modarch_utils.training.batches import Batches
 from modarch_utils.training.loop import TrainConfig, fit
 from modarch_utils.training.progressive import ProgressiveSchedule, Setting, fit_progressively

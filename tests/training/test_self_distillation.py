@@ -8,17 +8,17 @@ from torch import nn
 
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import Diagnostics, DinoConfig, DINOv2
-from modarch_utils.training.distillation import (
+from modarch_utils.training.self_distillation import (
+    SelfDistillationConfig,
+    self_distil,
+)
+from recipes.distillation import (
     Distiller,
     Teaching,
     distillation_loss,
     pack,
     standardise,
     teach,
-)
-from modarch_utils.training.self_distillation import (
-    SelfDistillationConfig,
-    self_distil,
 )
 from tests.training.tiny_backbone import TinyBackbone
 

@@ -8,7 +8,7 @@ import torch
 
 from modarch_utils.data import scenes
 from modarch_utils.measure import count_params
-from modarch_utils.training import scaling
+from modarch_utils.studies import scaling
 
 PARAMS = np.repeat([5e3, 2e4, 7e4, 3e5], 4)
 IMAGES = np.tile([128, 512, 2048, 8192], 4)

@@ -18,7 +18,7 @@ from modarch_utils.measure import Latency
 
 @dataclass(frozen=True)
 class Need:
-    """What is wanted, as :func:`modarch_utils.choosing.recommend` has checked it."""
+    """What is wanted, as :func:`modarch_utils.studies.choosing.recommend` has checked it."""
 
     task: str
     labels: int | None

@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modarch_utils.choosing.leaves import Leaf
-from modarch_utils.choosing.tree import TREE, Question, leaves
 from modarch_utils.plots import PALETTE
+from modarch_utils.studies.choosing.leaves import Leaf
+from modarch_utils.studies.choosing.tree import TREE, Question, leaves
 
 COLUMNS = (0.0, 2.45, 4.9, 7.5)
 """Left edges of the questions, by depth, and of the leaves."""

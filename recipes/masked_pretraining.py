@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from modarch_utils import records
 from modarch_utils.data import scenes
-from modarch_utils.training.fcmae import SETTINGS, build, diversity, finetune, pretrain
+from modarch_utils.studies.pretraining import SETTINGS, build, diversity, finetune, pretrain
 from recipes import jobs
 
 SEEDS = (0, 1, 2)
@@ -45,8 +45,8 @@ def main() -> None:
         for pretrained in (True, False)
     ]
     settings = {**asdict(SETTINGS), "scenes": scenes.version()}
-    results = jobs.run("fcmae", one_run, todo, settings)
-    print(records.save("fcmae", settings=settings | {"seeds": SEEDS}, results=results))
+    results = jobs.run("masked_pretraining", one_run, todo, settings)
+    print(records.save("masked_pretraining", settings=settings | {"seeds": SEEDS}, results=results))
 
 
 if __name__ == "__main__":

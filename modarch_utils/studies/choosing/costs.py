@@ -1,4 +1,4 @@
-"""What the candidates of :mod:`modarch_utils.choosing.tree` cost, counted on the meta device."""
+"""What the candidates of :mod:`.tree` cost, counted on the meta device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modarch_utils import comparison, measure
-from modarch_utils.comparison import Cost, Network
+from modarch_utils import measure
+from modarch_utils.studies import comparison
+from modarch_utils.studies.comparison import Cost, Network
 
 _DINOV2 = {
     "S": {"hidden_size": 384, "num_attention_heads": 6},
@@ -22,7 +23,7 @@ class _SmallConvNet(Network):
     """The small ConvNet of chapter 01, for eight classes."""
 
     def build(self, side: int | None = None) -> nn.Module:
-        from modarch_utils.training.inductive_bias import build
+        from modarch_utils.studies.inductive_bias import build
 
         return build("convnet", seed=0)
 

@@ -12,9 +12,9 @@ from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 from modarch_utils.models.layers import init_fan_in
+from modarch_utils.studies.inductive_bias import convnet
 from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.history import History
-from modarch_utils.training.inductive_bias import convnet
 from modarch_utils.training.loop import fit
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from modarch_utils import circulating_table, comparison
-from modarch_utils.circulating_table import CIRCULATING, KINDS
-from modarch_utils.comparison import EQUAL, MORE, NETWORKS
+from modarch_utils.studies import circulating_table, comparison
+from modarch_utils.studies.circulating_table import CIRCULATING, KINDS
+from modarch_utils.studies.comparison import EQUAL, MORE, NETWORKS
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from modarch_utils.training import consistency, points
+from modarch_utils.studies import points
+from modarch_utils.training import consistency
 from modarch_utils.training.consistency import ConsistencyConfig
 
 CONFIG = ConsistencyConfig()

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from modarch_utils import choosing, claims, comparison, plots, profile, records
-from modarch_utils.choosing import costs, evidence, recommend
-from modarch_utils.choosing.evidence import Cited, Counted, Evidence, Need
-from modarch_utils.choosing.figure import COLUMNS, LEAF_WIDTH, draw
-from modarch_utils.choosing.leaves import LIMIT, Candidate, Leaf
-from modarch_utils.choosing.tree import TREE, Question, leaves
+from modarch_utils import claims, plots, profile, records
 from modarch_utils.measure import Latency
+from modarch_utils.studies import choosing, comparison
+from modarch_utils.studies.choosing import costs, evidence, recommend
+from modarch_utils.studies.choosing.evidence import Cited, Counted, Evidence, Need
+from modarch_utils.studies.choosing.figure import COLUMNS, LEAF_WIDTH, draw
+from modarch_utils.studies.choosing.leaves import LIMIT, Candidate, Leaf
+from modarch_utils.studies.choosing.tree import TREE, Question, leaves
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text("utf-8"))
 KEYS = set(
     re.findall(r"^@\w+\{([^,\s]+),", (ROOT / "references.bib").read_text("utf-8"), re.MULTILINE)
@@ -63,12 +64,14 @@ def quick(monkeypatch):
     """Counting large networks and timing take seconds; both have tests of their own."""
     counted = comparison.Cost(params=10_000_000, macs=1_000_000_000)
     for module, name in (
-        ("choosing.leaves", "cost"),
-        ("choosing.leaves", "unet_cost"),
-        ("choosing", "cost"),
+        ("studies.choosing.leaves", "cost"),
+        ("studies.choosing.leaves", "unet_cost"),
+        ("studies.choosing", "cost"),
     ):
         monkeypatch.setattr(f"modarch_utils.{module}.{name}", lambda name: counted)
-    monkeypatch.setattr("modarch_utils.choosing.leaves.picture_macs", lambda name, passes: 1e12)
+    monkeypatch.setattr(
+        "modarch_utils.studies.choosing.leaves.picture_macs", lambda name, passes: 1e12
+    )
 
     def no_timing(names, device=None, **options):
         assert not list(names), "a test timed networks"

@@ -6,8 +6,8 @@ What should stand in a wrong cell is counted, or quoted from ``papers.toml``; se
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from modarch_utils import comparison
-from modarch_utils.comparison import count
+from modarch_utils.studies import comparison
+from modarch_utils.studies.comparison import count
 
 
 @dataclass(frozen=True)

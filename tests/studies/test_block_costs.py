@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modarch_utils.models.efficientnetv2 import STAGES, FusedMBConv, MBConv
-from modarch_utils.training import block_costs
+from modarch_utils.studies import block_costs
 
 
 def test_blocks_are_those_of_the_papers_table():
@@ -82,7 +82,7 @@ def test_threads_are_put_back():
 
 PAGE_FAULTS = """
 import resource, torch
-from modarch_utils.training import block_costs
+from modarch_utils.studies import block_costs
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,8 +10,8 @@ from diffusers.training_utils import compute_snr
 
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.training import latent_diffusion as ld
 from modarch_utils.training.config import TrainConfig
+from recipes import latent_diffusion as ld
 
 TINY = MiniSDConfig(
     image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1

@@ -4,14 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modarch_utils import claims
-from modarch_utils.choosing.costs import (
+from modarch_utils.studies.choosing.costs import (
     NETWORKS,
     cost,
     evaluations,
     picture_macs,
     unet_cost,
 )
-from modarch_utils.choosing.evidence import Cited, Counted, Fact, FewLabels, FewSteps, Recorded
+from modarch_utils.studies.choosing.evidence import (
+    Cited,
+    Counted,
+    Fact,
+    FewLabels,
+    FewSteps,
+    Recorded,
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ OWN = Leaf(
                         "fine_tuned_scenes" if pretrained else "before",
                         f"shapes of scenes, fine-tuned on 500, {how}",
                         "%",
-                        "fcmae",
+                        "masked_pretraining",
                         "test",
                         (("grn", True), ("pretrained", pretrained)),
                     )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from modarch_utils import records
-from modarch_utils.training import sequences
-from modarch_utils.training.sequences import COPYING, RECALL, Copying, Recall
+from modarch_utils.studies import sequences
+from modarch_utils.studies.sequences import COPYING, RECALL, Copying, Recall
 from recipes import sequence_tasks
 
 NETWORKS = [(task, mixer) for task in (COPYING, RECALL) for mixer in task.mixers()]

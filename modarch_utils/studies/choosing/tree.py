@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from modarch_utils import records
-from modarch_utils.choosing.evidence import Need
-from modarch_utils.choosing.leaves import (
+from modarch_utils.studies.choosing.evidence import Need
+from modarch_utils.studies.choosing.leaves import (
     ACCURACY,
     EDGE,
     FAST,

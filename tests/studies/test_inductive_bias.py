@@ -7,7 +7,7 @@ import torch
 
 from modarch_utils.data import renderer, scenes
 from modarch_utils.measure import count_params
-from modarch_utils.training import inductive_bias as bias
+from modarch_utils.studies import inductive_bias as bias
 from modarch_utils.training.equal_steps import equal_steps
 
 

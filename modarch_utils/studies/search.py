@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modarch_utils import claims, measure
 from modarch_utils.models.efficientnetv2 import EfficientNetV2, Stage
-from modarch_utils.training.block_costs import clock, one_thread
+from modarch_utils.studies.block_costs import clock, one_thread
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.loop import evaluate, fit
 

@@ -8,7 +8,7 @@ import torch
 
 from modarch_utils.data import scenes
 from modarch_utils.models.efficientnetv2 import FusedMBConv, MBConv
-from modarch_utils.training import search
+from modarch_utils.studies import search
 
 
 def test_space_is_small_and_every_candidate_has_its_own_name():

@@ -8,7 +8,7 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch.optim import AdamW
 
-from modarch_utils.training import transfer
+from modarch_utils.studies import transfer
 from modarch_utils.training.batches import Batches
 from modarch_utils.training.config import TrainConfig
 

@@ -1,6 +1,6 @@
 """Which model? Answers that rest on numbers, each with its source and its date (chapter 08).
 
-:func:`recommend` walks the tree of :mod:`modarch_utils.choosing.tree`, lays the evidence of the
+:func:`recommend` walks the tree of :mod:`.tree`, lays the evidence of the
 candidates side by side, and times them on this machine where that decides.
 """
 
@@ -11,11 +11,11 @@ from functools import partial
 import torch
 
 from modarch_utils import measure, profile
-from modarch_utils.choosing.costs import NETWORKS, cost
-from modarch_utils.choosing.evidence import Evidence, Need, timed
-from modarch_utils.choosing.leaves import Candidate, Leaf
-from modarch_utils.choosing.tree import TREE
 from modarch_utils.measure import Latency
+from modarch_utils.studies.choosing.costs import NETWORKS, cost
+from modarch_utils.studies.choosing.evidence import Evidence, Need, timed
+from modarch_utils.studies.choosing.leaves import Candidate, Leaf
+from modarch_utils.studies.choosing.tree import TREE
 
 DEVICES = ("cpu", "cuda", "mps", "edge")
 """``"edge"`` is a device that is not this machine: a phone, a small board."""

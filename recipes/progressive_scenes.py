@@ -6,8 +6,8 @@ import torch
 
 from modarch_utils import records
 from modarch_utils.data import scenes
-from modarch_utils.training import progressive_scenes
-from modarch_utils.training.progressive_scenes import RATES, SETTINGS, TIME_SHARE, schedule
+from modarch_utils.studies import progressive_scenes
+from modarch_utils.studies.progressive_scenes import RATES, SETTINGS, TIME_SHARE, schedule
 from recipes import rates
 
 SEEDS = (0, 1, 2)
@@ -55,7 +55,9 @@ def main() -> None:
     results, chosen = [], []
     for seeds, short in ((MANY_SEEDS, True), (SEEDS, False)):
         cases = [case for case in CASES if (case["epochs"] in SHORT) == short]
-        found = rates.search("progressive", one_run, cases, lambda case: RATES, seeds, settings)
+        found = rates.search(
+            "progressive_scenes", one_run, cases, lambda case: RATES, seeds, settings
+        )
         results += found[0]
         chosen += found[1]
     torch.set_num_threads(1)  # as in the runs
@@ -68,7 +70,7 @@ def main() -> None:
         "best_lr": chosen,
         "epoch_seconds": progressive_scenes.epoch_seconds(plans, rounds=9),
     }
-    print(records.save("progressive", settings=settings, results=results))
+    print(records.save("progressive_scenes", settings=settings, results=results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What one chapter alone does: its settings, one run of it, and the slice that it repeats live."""
