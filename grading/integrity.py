@@ -3,7 +3,7 @@
 A snapshot holds what there is before a student's code runs: the functions, classes and methods of
 the libraries, and every value of the checks. Whatever is another object afterwards was replaced.
 It finds ``ex1.check = ...``, ``Report.points = ...``, ``torch.allclose = ...``,
-``block_probe.SAME = 10`` and ``builtins.round = ...``. It cannot find what is put back in time.
+``probe.SAME = 10`` and ``builtins.round = ...``. It cannot find what is put back in time.
 """
 
 import builtins

@@ -14,7 +14,8 @@
 # %%
 import torch
 from IPython.display import display
-from modarch_utils.checks import ex1, ex1_stretch
+from modarch_utils.checks import ex1
+from modarch_utils.checks.ex1 import stretch
 from torch import nn
 from torch.nn import functional as F
 
@@ -108,7 +109,7 @@ def grn(x, gamma, beta):
 
 
 # %%
-ex1_stretch.check_grn(grn)
+stretch.check_grn(grn)
 
 # %% [markdown]
 # ## Stretch: the weights from the library
@@ -145,7 +146,7 @@ def from_timm(theirs):
 
 
 # %%
-ex1_stretch.check_from_timm(from_timm)
+stretch.check_from_timm(from_timm)
 
 # %% [markdown]
 # ## Predict, then unfold

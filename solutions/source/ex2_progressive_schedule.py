@@ -13,7 +13,8 @@
 import matplotlib.pyplot as plt
 from IPython.display import display
 from modarch_utils import plots
-from modarch_utils.checks import ex2, ex2_stretch
+from modarch_utils.checks import ex2
+from modarch_utils.checks.ex2 import stretch
 
 plots.use_style()
 
@@ -152,7 +153,7 @@ def share_of_pixels(schedule, total_epochs):
 
 
 # %%
-ex2_stretch.check_share_of_pixels(share_of_pixels)
+stretch.check_share_of_pixels(share_of_pixels)
 
 # %% [markdown]
 # <details><summary>And the lesson's schedule?</summary>
@@ -183,7 +184,7 @@ def batch_size(image_size, largest_size, largest_batch):
 
 
 # %%
-ex2_stretch.check_batch_size(batch_size)
+stretch.check_batch_size(batch_size)
 
 # %% [markdown]
 # ## Predict, then unfold

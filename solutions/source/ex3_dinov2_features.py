@@ -19,7 +19,8 @@ import transformers
 from IPython.display import display
 from matplotlib.patches import Rectangle
 from modarch_utils import plots, profile, zoo
-from modarch_utils.checks import ex3, ex3_stretch
+from modarch_utils.checks import ex3
+from modarch_utils.checks.ex3 import stretch
 from modarch_utils.data import scenes
 from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel
@@ -317,7 +318,7 @@ def foreground(features):
 
 
 # %%
-report_7 = ex3_stretch.check_foreground(foreground)
+report_7 = stretch.check_foreground(foreground)
 report_7
 
 # %% tags=["hide-input", "profile-dependent"]
@@ -367,7 +368,7 @@ def partners(a, b):
 
 
 # %%
-report_8 = ex3_stretch.check_partners(partners)
+report_8 = stretch.check_partners(partners)
 report_8
 
 # %% [markdown]

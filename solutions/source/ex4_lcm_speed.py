@@ -27,7 +27,8 @@ from diffusers import DDIMScheduler, LCMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging
 from IPython.display import display
 from modarch_utils import plots, profile, records, zoo
-from modarch_utils.checks import ex4, ex4_stretch
+from modarch_utils.checks import ex4
+from modarch_utils.checks.ex4 import stretch
 from modarch_utils.data import pairs
 from modarch_utils.models import reader
 from modarch_utils.training import reading
@@ -428,7 +429,7 @@ def quality_curve(pipe, prompts, steps, guidance, score):
 
 
 # %%
-report_7 = ex4_stretch.check_quality_curve(quality_curve)
+report_7 = stretch.check_quality_curve(quality_curve)
 report_7
 
 # %% tags=["hide-input", "profile-dependent"]
@@ -495,7 +496,7 @@ def steps_for(evaluations, guidance):
 
 
 # %%
-report_8 = ex4_stretch.check_steps_for(steps_for)
+report_8 = stretch.check_steps_for(steps_for)
 report_8
 
 # %% [markdown]
@@ -539,7 +540,7 @@ def with_strength(pipe, strength, run):
 
 
 # %%
-report_9 = ex4_stretch.check_with_strength(with_strength)
+report_9 = stretch.check_with_strength(with_strength)
 report_9
 
 # %% tags=["hide-input", "profile-dependent"]

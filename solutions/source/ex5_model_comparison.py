@@ -25,7 +25,8 @@ import torch
 import transformers
 from IPython.display import display
 from modarch_utils import plots, profile, zoo
-from modarch_utils.checks import ex5, ex5_stretch
+from modarch_utils.checks import ex5
+from modarch_utils.checks.ex5 import stretch
 from modarch_utils.data import datasets, scenes
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
@@ -433,7 +434,7 @@ def choose_strength(train, val, strengths):
 
 
 # %%
-report_7 = ex5_stretch.check_choose_strength(choose_strength)
+report_7 = stretch.check_choose_strength(choose_strength)
 report_7
 
 # %% [markdown]
@@ -457,7 +458,7 @@ def knn_accuracy(train, test, k):
 
 
 # %%
-report_8 = ex5_stretch.check_knn(knn_accuracy)
+report_8 = stretch.check_knn(knn_accuracy)
 report_8
 
 # %% [markdown]
@@ -484,7 +485,7 @@ def mean_and_error(shares):
 
 
 # %%
-report_9 = ex5_stretch.check_mean_and_error(mean_and_error)
+report_9 = stretch.check_mean_and_error(mean_and_error)
 report_9
 
 # %% [markdown]

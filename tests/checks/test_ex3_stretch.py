@@ -2,7 +2,7 @@
 
 import pytest
 
-from modarch_utils.checks.ex3_stretch import check_foreground, check_partners
+from modarch_utils.checks.ex3.stretch import check_foreground, check_partners
 from tests.checks.ex3 import stretch
 from tests.checks.mistakes import assert_names
 

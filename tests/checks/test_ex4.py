@@ -6,7 +6,12 @@ import pytest
 import torch
 from diffusers.utils import logging
 
-from modarch_utils.checks import ex4, ex4_stretch
+from modarch_utils.checks import ex4
+from modarch_utils.checks.ex4.stretch import (
+    check_quality_curve,
+    check_steps_for,
+    check_with_strength,
+)
 from tests.checks.ex4 import right, stretch, wrong, wrong_compare, wrong_measured
 from tests.checks.mistakes import assert_distinct, assert_names
 
@@ -19,9 +24,9 @@ CHECKS = {
     "COMPARE": ex4.check_compare,
 }
 STRETCH = {
-    "CURVE": ex4_stretch.check_quality_curve,
-    "STEPS": ex4_stretch.check_steps_for,
-    "STRENGTH": ex4_stretch.check_with_strength,
+    "CURVE": check_quality_curve,
+    "STEPS": check_steps_for,
+    "STRENGTH": check_with_strength,
 }
 WRONG = (wrong, wrong_measured, wrong_compare)
 MADE_FROM = {

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from modarch_utils import measure
-from modarch_utils.checks import ex5, ex5_stretch
+from modarch_utils.checks import ex5
+from modarch_utils.checks.ex5 import stretch
 from tests.checks.ex5 import right, wrong, wrong_open
 from tests.checks.mistakes import assert_distinct, assert_names
 
@@ -22,9 +23,9 @@ CHECKS = {
     "SVM": ex5.check_svm_accuracy,
     "TIME": ex5.check_time,
     "COMPARE": ex5.check_compare,
-    "CHOOSE": ex5_stretch.check_choose_strength,
-    "KNN": ex5_stretch.check_knn,
-    "ERROR": ex5_stretch.check_mean_and_error,
+    "CHOOSE": stretch.check_choose_strength,
+    "KNN": stretch.check_knn,
+    "ERROR": stretch.check_mean_and_error,
 }
 MAIN = list(CHECKS)[:6]
 

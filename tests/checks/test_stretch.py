@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from modarch_utils.checks import ex1_stretch, ex2_stretch
+from modarch_utils.checks.ex1.stretch import check_from_timm, check_grn
+from modarch_utils.checks.ex2.stretch import check_batch_size, check_share_of_pixels
 from modarch_utils.models.convnext import GRN, Block
 from tests.checks.mistakes import assert_names
 
@@ -57,7 +58,7 @@ def name(value):
 
 @pytest.mark.parametrize("answer", [grn, grn_of_the_package], ids=name)
 def test_grn_passes(answer):
-    assert ex1_stretch.check_grn(answer).passed
+    assert check_grn(answer).passed
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_grn_passes(answer):
     ids=name,
 )
 def test_grn_mistakes(answer, rows, words):
-    assert_names(ex1_stretch.check_grn(answer), rows, words)
+    assert_names(check_grn(answer), rows, words)
 
 
 def to_ours(theirs):
@@ -114,7 +115,7 @@ def backwards(theirs):
 
 
 def test_from_timm():
-    assert ex1_stretch.check_from_timm(to_ours).passed
+    assert check_from_timm(to_ours).passed
     for answer, rows, words in (
         (no_gamma, {"same numbers"}, "gamma is not copied"),
         (no_bias, {"same numbers"}, "A weight or a bias"),
@@ -125,7 +126,7 @@ def test_from_timm():
         (lambda theirs: nn.Flatten(), {"same numbers"}, "keeps (N, C, H, W)"),
         (lambda theirs: nn.Identity(), {"same numbers"}, "gamma is not copied"),
     ):
-        assert_names(ex1_stretch.check_from_timm(answer), rows, words)
+        assert_names(check_from_timm(answer), rows, words)
 
 
 def squares(schedule, total):
@@ -152,7 +153,7 @@ def test_share_of_pixels():
     def one_too_many(schedule, total):
         return sum(schedule(e)["image_size"] for e in range(total + 1))
 
-    assert ex2_stretch.check_share_of_pixels(right).passed
+    assert check_share_of_pixels(right).passed
     for answer, rows, words in (
         (sides, {"three stages"}, "square of the side"),
         (last, {"shrinking"}, "largest size, wherever"),
@@ -161,7 +162,7 @@ def test_share_of_pixels():
         (one_too_many, {"three stages"}, "There are epochs 0 to 149"),
         (unwritten, {"three stages"}, "Replace"),
     ):
-        report = ex2_stretch.check_share_of_pixels(answer)
+        report = check_share_of_pixels(answer)
         assert not report.passed and words in str(report).replace("\n" + " " * 18, " ")
         assert {f.what for f in report.findings if f.passed is False} == rows
 
@@ -185,7 +186,7 @@ def test_batch_size():
     def none(size, largest, batch):
         return batch * largest**2 // size**2 // 8 * 8
 
-    assert ex2_stretch.check_batch_size(right).passed
+    assert check_batch_size(right).passed
     for answer, words in (
         (by_side, "a picture of half the side has a quarter"),
         (fraction, "make it an int"),
@@ -194,6 +195,6 @@ def test_batch_size():
         (none, "At least 8"),
         (unwritten, "Replace"),
     ):
-        report = ex2_stretch.check_batch_size(answer)
+        report = check_batch_size(answer)
         assert not report.passed
         assert any(words in f.likely for f in report.findings)

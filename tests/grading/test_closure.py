@@ -61,10 +61,10 @@ def test_several_packages_are_followed(package, tmp_path):
 
 
 def test_what_an_exercise_reaches():
-    found = names("from modarch_utils.checks import ex1, ex1_stretch")
-    assert {"checks/ex1.py", "checks/core.py", "checks/block_probe.py"} <= found
+    found = names("from modarch_utils.checks import ex1")
+    assert {"checks/ex1/__init__.py", "checks/core.py", "checks/ex1/probe.py"} <= found
     assert {"models/convnext.py", "models/layers.py"} <= found
-    assert not found & {"checks/ex2.py", "models/hyena.py"}
+    assert not found & {"checks/ex2/__init__.py", "models/hyena.py"}
 
 
 TEXT = '''\

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from grading.integrity import Snapshot
-from modarch_utils.checks import block_probe, core, ex1, ex2
+from modarch_utils.checks import core, ex1, ex2
+from modarch_utils.checks.ex1 import probe
 from modarch_utils.models import convnext
 
 
@@ -29,7 +30,7 @@ def nothing(*args, **kwargs):
         (core, "round", nothing, "modarch_utils.checks.core.round"),
         (core, "call", nothing, "modarch_utils.checks.core.call"),
         (core, "RIGHT", core.AFTER, "modarch_utils.checks.core.RIGHT"),
-        (block_probe, "SAME", 10.0, "modarch_utils.checks.block_probe.SAME"),
+        (probe, "SAME", 10.0, "modarch_utils.checks.ex1.probe.SAME"),
         (ex2, "LESSON", None, "modarch_utils.checks.ex2.LESSON"),
         (convnext, "Block", nothing, "modarch_utils.models.convnext.Block"),
         (torch, "allclose", nothing, "torch.allclose"),
@@ -52,11 +53,11 @@ def test_code_and_defaults_and_contents(before, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(core.call, "__code__", nothing.__code__)
         patch.setattr(core.Report.verdict.fget, "__code__", (lambda self: "").__code__)
-        patch.setitem(block_probe.ACTIVATIONS, "GELU", nothing)
+        patch.setitem(probe.ACTIVATIONS, "GELU", nothing)
         patch.setattr(ex1.check, "__defaults__", (3,))
         changed = {name.removeprefix("modarch_utils.checks.") for name in before.changed()}
     assert {"core.call", "core.Report.verdict", "ex1.check"} <= changed
-    assert "block_probe.ACTIVATIONS" in changed
+    assert "probe.ACTIVATIONS" in changed
 
 
 def test_what_a_notebook_does_anyway(before):

@@ -1,0 +1,257 @@
+"""Exercise 3, the drawing: what a student's map over a picture looks like, pixel by pixel.
+
+The function draws on an axis, again and again, with one thing changed at a time. What changes on
+the canvas tells where the picture and the map lie and how a value becomes a colour, whichever of
+matplotlib's functions has drawn them.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
+
+EXPECTED = {
+    "runs": "draws on the axis that it is given",
+    "picture": "is seen through the map, upright",
+    "map": "is seen over the picture, and covers it exactly",
+    "places": "each value's colour lies on its own patch",
+    "scale": "a value has one colour, whatever the other values are",
+    "range": "colours tell values from -1 to 1 apart",
+}
+SIDE = 6  # pixels of a patch
+GRID = (5, 8)
+TOLERANCE = 3  # pixels of the canvas, a twentieth of a patch's size on it
+
+
+class Box(NamedTuple):
+    """Pixels of the canvas."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def like(self, other: "Box") -> bool:
+        return all(abs(a - b) <= TOLERANCE for a, b in zip(self, other, strict=True))
+
+
+def check_draw_map(function: Callable[[Axes, np.ndarray, Tensor], object], seed: int = 0) -> Report:
+    """All findings on a function that draws a map over a picture.
+
+    Args:
+        function: ``function(axis, picture, values)`` with a matplotlib axis, a picture
+            ``(H, W, 3)`` uint8 and values ``(rows, columns)`` between -1 and 1.
+        seed: decides pictures and values.
+    """
+    return _Drawing(function, np.random.default_rng(seed)).report()
+
+
+class _Drawing:
+    def __init__(self, function: Callable, random: np.random.Generator):
+        self.function = function
+        shape = (GRID[0] * SIDE, GRID[1] * SIDE, 3)
+        self.picture = random.integers(60, 110, shape, dtype=np.uint8)
+        self.lighter = self.picture + np.uint8(110)
+        self.values = torch.from_numpy(random.uniform(-0.6, 0.6, GRID)).float()
+        self.box: Box | None = None
+
+    def report(self) -> Report:
+        rows = Rows(EXPECTED)
+        rows.add("runs", self._runs)
+        rows.add("picture", self._picture, ("runs",))
+        rows.add("map", self._map, ("runs",))
+        rows.add("places", self._places, ("picture", "map"))
+        rows.add("scale", self._scale, ("map", "places"))
+        rows.add("range", self._range, ("map", "places", "scale"))
+        return rows.report("draw_map")
+
+    def _canvas(self, picture: np.ndarray | None = None, values: Tensor | None = None):
+        """What is seen in the axis after one call, ``(height, width, 3)``."""
+        picture = self.picture if picture is None else picture
+        values = self.values if values is None else values
+        before = plt.get_fignums()
+        with plt.rc_context({"figure.constrained_layout.use": False, "figure.dpi": 100}):
+            figure = plt.figure(figsize=(5, 4))
+            axis = figure.add_axes((0.05, 0.05, 0.9, 0.7))
+            # The newest axis is another one, as in every figure with two of them.
+            figure.add_axes((0.05, 0.8, 0.9, 0.15)).set_visible(False)
+            try:
+                call(self.function, axis, picture.copy(), values.clone(), hint=_hint)
+                for ticks in (axis.xaxis, axis.yaxis):
+                    ticks.set_visible(False)  # no part of what is measured, and slow to draw
+                figure.canvas.draw()
+                seen = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+                frame = axis.get_window_extent()
+            finally:
+                for number in set(plt.get_fignums()) - set(before):
+                    plt.close(number)
+        height = len(seen)
+        # A pixel less at each edge: the axis's spines are none of it.
+        top, bottom = round(height - frame.y1) + 2, round(height - frame.y0) - 2
+        return seen[top:bottom, round(frame.x0) + 2 : round(frame.x1) - 2]
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        return self._canvas()
+
+    def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.shape != b.shape:
+            raise Unusable(
+                "an axis of another size at each call",
+                "Let the axis's size be independent of data.",
+            )
+        return np.abs(a - b).sum(-1)
+
+    def _runs(self) -> Seen:
+        if np.ptp(self.first.reshape(-1, 3), axis=0).max() == 0:
+            return wrong(
+                "an axis that is still empty",
+                "plt.imshow draws on the newest axis, whichever that is: axis.imshow draws on "
+                "this one.",
+            )
+        return RIGHT
+
+    def _picture(self) -> Seen:
+        change = self._difference(self.first, self._canvas(self.lighter))
+        if not change.any():
+            return wrong(
+                "no trace of the picture",
+                "The map hides it, or it is not drawn: draw the picture first, then the map with "
+                "alpha between 0 and 1.",
+            )
+        box, top = _box(change), self._corner(slice(0, 2 * SIDE))
+        if top is None or self._corner(slice(-2 * SIDE, None)) is None:
+            return wrong(
+                "only a part of the picture",
+                "imshow makes each patch one pixel large, and shows no more of the picture: give "
+                "the map extent=(0, W, H, 0), and the picture too.",
+            )
+        upright = top.top - box.top <= TOLERANCE < box.bottom - top.bottom
+        if upright and top.left - box.left <= TOLERANCE < box.right - top.right:
+            self.box = box
+            return RIGHT
+        return wrong(
+            "a picture upside down or turned",
+            "origin='lower' or a transpose: row 0 of the picture is at the top.",
+        )
+
+    def _corner(self, part: slice) -> Box | None:
+        """Where a corner of the picture is seen."""
+        changed = self.picture.copy()
+        changed[part, part] = self.lighter[part, part]
+        change = self._difference(self.first, self._canvas(changed))
+        return _box(change) if change.any() else None
+
+    def _map(self) -> Seen:
+        low, high = torch.full(GRID, -0.8), torch.full(GRID, 0.3)
+        low[0, 0], high[0, 0] = 1, -1  # all values equal have no scale of their own
+        low[-1, -1], high[-1, -1] = 1, -1
+        change = self._difference(self._canvas(values=low), self._canvas(values=high))
+        if not change.any():
+            return wrong(
+                "no trace of the values",
+                "The picture lies over the map, or the map is not drawn: the map comes last.",
+            )
+        box = _box(change)
+        if self.box is None or box.like(self.box):
+            return RIGHT
+        inside = (box.bottom - box.top) < 0.5 * (self.box.bottom - self.box.top)
+        if inside:
+            return wrong(
+                "a map in one corner of the picture",
+                "imshow makes each patch one pixel large: extent=(0, W, H, 0) spreads the map over "
+                "the picture.",
+            )
+        return wrong(
+            "a map of another size than the picture's",
+            "Its edges are not the picture's: with imshow, the extent is (-0.5, W - 0.5, H - 0.5, "
+            "-0.5) or, for both, (0, W, H, 0).",
+        )
+
+    def _places(self) -> Seen:
+        rows, columns = GRID
+        height, width = self.box.bottom - self.box.top, self.box.right - self.box.left
+        even = torch.zeros(GRID)
+        even[0, 0], even[-1, -1] = -1, 1
+        before = self._canvas(values=even)
+        for row, column in ((1, 2), (3, 6), (1, 5)):
+            values = even.clone()
+            values[row, column] = 0.9
+            change = self._difference(before, self._canvas(values=values))
+            if not change.any():
+                return wrong("no trace of one patch's value", "Draw each patch's own value.")
+            ys, xs = np.nonzero(change)
+            weight = change[ys, xs]
+            y = (np.average(ys, weights=weight) - self.box.top) / height * rows - 0.5
+            x = (np.average(xs, weights=weight) - self.box.left) / width * columns - 0.5
+            if abs(y - row) < 0.5 and abs(x - column) < 0.5:
+                continue
+            came = f"the value of {row, column} lies at ({y:.1f}, {x:.1f})"
+            if abs(y - (rows - 1 - row)) < 0.5 and abs(x - column) < 0.5:
+                return wrong(
+                    came, "The map is upside down (origin='lower', extent): row 0 is on top."
+                )
+            turned = column * rows / columns, row * columns / rows
+            if abs(y - turned[0]) < 1 and abs(x - turned[1]) < 1.2:
+                return wrong(came, "The map is transposed: rows go down, columns to the right.")
+            return wrong(came, "Rows go down, columns to the right, each as large as its patch.")
+        return RIGHT
+
+    def _patch(self, values: Tensor, place: tuple[int, int]) -> np.ndarray:
+        """The colour in the middle of a patch."""
+        canvas = self._canvas(values=values)
+        top, bottom, left, right = self.box
+        y = top + (place[0] + 0.5) / GRID[0] * (bottom - top)
+        x = left + (place[1] + 0.5) / GRID[1] * (right - left)
+        return canvas[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean((0, 1))
+
+    def _scale(self) -> Seen:
+        colours = []
+        for other in (0.6, 1.0, -1.0):
+            values = torch.full(GRID, 0.2)
+            values[2, 3], values[4, 7], values[0, 0] = 0.5, other, 0.0
+            colours.append(self._patch(values, (2, 3)))
+        if max(np.abs(colours[0] - c).max() for c in colours) < 4:
+            return RIGHT
+        return wrong(
+            "another colour for the same value, as another patch changes",
+            "The colours stretch from each map's smallest to its largest value, so no two maps can "
+            "be compared: fix them with vmin=-1 and vmax=1.",
+        )
+
+    def _range(self) -> Seen:
+        seen = []
+        for level in (-0.9, -0.5, 0.0, 0.5, 0.9):
+            values = torch.zeros(GRID)
+            values[2, 3], values[0, 0], values[-1, -1] = level, -1, 1
+            seen.append((level, self._patch(values, (2, 3))))
+        for (a, one), (b, other) in combinations(seen, 2):
+            if np.abs(one - other).max() < 4:
+                return wrong(
+                    f"one colour for {a} and {b}",
+                    "The scale ends too early, or the sign is lost: vmin=-1 and vmax=1.",
+                )
+        return RIGHT
+
+
+def _box(change: np.ndarray) -> Box:
+    """Around all that changed."""
+    rows, columns = np.nonzero(change.any(1))[0], np.nonzero(change.any(0))[0]
+    return Box(*(int(n) for n in (rows[0], rows[-1], columns[0], columns[-1])))
+
+
+def _hint(message: str) -> str:
+    if "Invalid shape" in message or "operands could not be broadcast" in message:
+        return (
+            "The map has one number for each patch, the picture one for each pixel: they meet only "
+            "when drawn, or after the map is enlarged."
+        )
+    return ""

@@ -1,0 +1,246 @@
+"""What the checks of exercise 4 share: small pipelines with random weights, and what they do.
+
+Stable Diffusion's classes with a U-Net of one level, 16×16 pixels, and a LoRA in a folder. Nothing
+is trained and nothing is loaded from a hub. What the checks themselves draw is drawn once for each
+seed; networks that student code is given are always new copies.
+"""
+
+import contextlib
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    LCMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.utils import logging
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+
+from modarch_utils.checks.core import Unusable, call
+from modarch_utils.checks.ex1.probe import near
+from modarch_utils.models import mini_sd
+from modarch_utils.models.mini_sd import MiniSDConfig
+
+SIZE = MiniSDConfig(
+    image_size=16,
+    vae_channels=(8, 8),
+    unet_channels=(32,),
+    attention=(False,),  # the middle always has it
+    text_dim=32,
+    text_layers=1,
+    tokens=7,
+)
+PROMPTS = ["a red cube on grass", "a blue star on grass", "a red star", "a blue cube"]
+STABLE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+"""Stable Diffusion's noise schedule."""
+OTHER = STABLE | {"beta_end": 0.02, "prediction_type": "v_prediction"}
+"""One that no library has as its default."""
+RANK = 2
+STEPS = 3
+TOLERANCE = 1e-3  # of the largest number: adapters beside the weights, or added to them
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Neither warnings nor messages of diffusers, and torch's random numbers as they were."""
+    level = logging.get_verbosity()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+
+
+def pipeline(seed: int = 0) -> StableDiffusionPipeline:
+    """A small pipeline with random weights; it samples with PNDM, as Stable Diffusion 1.5 does.
+
+    Every call gives new networks, with the same weights for the same seed.
+    """
+    return copy.deepcopy(_original(seed))
+
+
+@cache
+def _original(seed: int) -> StableDiffusionPipeline:
+    """The one that is copied. Student code never gets hold of it."""
+    torch.manual_seed(seed)
+    words = mini_sd.tokenizer(" ".join(PROMPTS).split(), SIZE.tokens)
+    unet, text = mini_sd.unet(SIZE), mini_sd.text_model(words, SIZE)
+    with torch.no_grad():
+        for p in unet.parameters():
+            if p.ndim > 1:
+                p.mul_(1.5)
+        for p in text.parameters():
+            p.mul_(3)
+    pipe = mini_sd.pipeline(mini_sd.autoencoder(SIZE), text, words, unet)
+    pipe.scheduler = pndm()
+    return silent(pipe)
+
+
+def silent(pipe: DiffusionPipeline) -> DiffusionPipeline:
+    """The same pipeline, without its progress bar."""
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def pndm() -> PNDMScheduler:
+    """Stable Diffusion 1.5's sampler, which calls the U-Net once more than it makes steps."""
+    settings = STABLE | {"skip_prk_steps": True, "set_alpha_to_one": False, "clip_sample": False}
+    return PNDMScheduler.from_config(settings)
+
+
+def clipping() -> DDIMScheduler:
+    """A sampler saved with ``clip_sample``, which its configuration hands on to others."""
+    return ddim(STABLE, "leading", clip=True)
+
+
+def other() -> DDIMScheduler:
+    """A sampler with another noise schedule, of a network that predicts v."""
+    return DDIMScheduler(**OTHER, clip_sample=False, set_alpha_to_one=False)
+
+
+def lcm(schedule: dict, clip: bool = False) -> LCMScheduler:
+    """LCM's sampler on a noise schedule."""
+    return LCMScheduler(**schedule, clip_sample=clip, set_alpha_to_one=False)
+
+
+def ddim(schedule: dict, spacing: str = "trailing", clip: bool = False) -> DDIMScheduler:
+    """DDIM on a noise schedule."""
+    return DDIMScheduler(
+        **schedule, clip_sample=clip, set_alpha_to_one=False, timestep_spacing=spacing
+    )
+
+
+@contextlib.contextmanager
+def lora(seed: int = 0) -> Iterator[Path]:
+    """The folder of a seed's adapters for the small U-Net. It is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        StableDiffusionPipeline.save_lora_weights(folder, _adapters(seed))
+        yield Path(folder)
+
+
+@cache
+def _adapters(seed: int) -> dict[str, Tensor]:
+    """Random adapters, under peft's names."""
+    torch.manual_seed(1000 + seed)
+    unet = mini_sd.unet(SIZE)
+    unet.add_adapter(LoraConfig(r=RANK, target_modules=["to_q", "to_v", "to_out.0"]))
+    for name, p in unet.named_parameters():
+        if "lora_" in name:
+            nn.init.normal_(p, std=0.3)
+    return {name: value.clone() for name, value in get_peft_model_state_dict(unet).items()}
+
+
+@cache
+def _with_lora(seed: int, lora: int, times: float) -> UNet2DConditionModel:
+    """A seed's U-Net, without adapters, whose weights are W + ``times`` · B A of another seed's."""
+    unet, state = pipeline(seed).unet, _adapters(lora)
+    with torch.no_grad():
+        for name, a in state.items():
+            if "lora_A" in name:
+                b = state[name.replace("lora_A", "lora_B")]
+                unet.get_submodule(name.removesuffix(".lora_A.weight")).weight += times * b @ a
+    return unet
+
+
+def noise(pictures: int, seed: int) -> Tensor:
+    """Starting noise for so many pictures."""
+    random = torch.Generator().manual_seed(seed)
+    side = SIZE.latent_side
+    return torch.randn(pictures, SIZE.latent_channels, side, side, generator=random)
+
+
+def latents(pipe: DiffusionPipeline, steps: int = STEPS, seed: int = 5) -> Tensor:
+    """What a pipeline makes of a fixed noise in a few steps, without guidance; not decoded."""
+    return pipe(
+        PROMPTS[:2],
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        latents=noise(2, seed),
+        generator=torch.Generator().manual_seed(seed),
+        output_type="latent",
+    ).images
+
+
+def with_sampler(pipe: DiffusionPipeline, scheduler, unet: nn.Module | None = None):
+    """A pipeline of the same parts with another sampler, and another U-Net if one is given."""
+    parts = pipe.components | {"unet": unet or pipe.unet}
+    made = silent(StableDiffusionPipeline(**parts, requires_safety_checker=False))
+    made.scheduler = scheduler  # the constructor would repair one that clips
+    return made
+
+
+def known(seed: int, scheduler, strength: float = 0.0, lora: int = 0) -> Tensor:
+    """:func:`latents` by a seed's networks with a sampler.
+
+    Args:
+        seed: of :func:`pipeline`.
+        scheduler: the sampler, with its settings.
+        strength: the part of the adapters that is added to the U-Net's weights.
+        lora: the adapters' seed.
+    """
+    case = seed, scheduler.to_json_string(), strength, lora
+    if case not in _KNOWN:
+        unet = _with_lora(seed, lora, strength)
+        _KNOWN[case] = latents(with_sampler(_original(seed), scheduler, unet))
+    return _KNOWN[case]
+
+
+_KNOWN: dict[tuple, Tensor] = {}
+
+
+def made_pipeline(function: Callable, *args) -> DiffusionPipeline:
+    """The pipeline that a student's function returns, silenced.
+
+    Raises:
+        Unusable: it returns something else, or raises.
+    """
+    result = call(function, *args, hint=hint)
+    if result is None:
+        raise Unusable("None", "A way through the function has no `return`: return the pipeline.")
+    if not isinstance(result, DiffusionPipeline):
+        raise Unusable(
+            f"a {type(result).__name__}",
+            "Return a pipeline that can be called with a prompt, StableDiffusionPipeline(...).",
+        )
+    return silent(result)
+
+
+def drawn(pipe: DiffusionPipeline) -> Tensor:
+    """:func:`latents` of a student's pipeline. Raises Unusable if it cannot draw."""
+    return call(latents, pipe, hint=hint, otherwise="Draw one picture with it, and read the error.")
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two results are one, up to rounding."""
+    return a.shape == b.shape and near(a.double(), b.double(), TOLERANCE)
+
+
+def hint(message: str) -> str:
+    """The likely mistake behind diffusers' words."""
+    if "expected" in message and "were passed" in message or "missing" in message:
+        return "A pipeline needs all its parts: pass **pipe.components, with those you replace."
+    if "no file named" in message or "not a local folder" in message:
+        return "Load from the folder that the function is given."
+    if "Unknown checkpoint" in message:
+        return "A name is fixed in the code: use what the function is given."
+    if "already in use" in message or "Adapter with name" in message:
+        return "The LoRA is loaded twice into one U-Net: give every fast pipeline its own copy."
+    return ""
