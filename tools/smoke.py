@@ -49,7 +49,7 @@ def checkpoints() -> list[str]:
             zoo.load_pipeline(name)
         elif file.name == "pytorch_lora_weights.safetensors":
             pipe = zoo.load_pipeline("mini-sd")
-            pipe.unet.load_lora_adapter(folder, prefix="unet")
+            pipe.load_lora_weights(folder)
             zoo.whole(pipe.unet, file)
         elif file.name == "diffusion_pytorch_model.safetensors":
             zoo.whole(UNet2DConditionModel.from_pretrained(folder), file)
