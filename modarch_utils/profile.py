@@ -14,15 +14,18 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from modarch_utils import devices
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Profile:
-    """What a notebook may use on this machine."""
+    """What two chapters or more use on this machine; :func:`pick` is for what one has alone."""
 
     name: str
     """``"laptop"`` or ``"gpu"``."""
@@ -30,41 +33,18 @@ class Profile:
     """Data set for classification, a name that ``data.datasets.load`` knows."""
     classifier: str
     """Checkpoint that knows ImageNet's classes, a name that ``zoo`` knows."""
-    efficientnet: str
-    """EfficientNet that knows ImageNet's classes, a name that ``zoo`` knows."""
-    pictures: str
-    """Data set of pictures at any size, a name that ``data.datasets.load`` knows."""
-    picture_count: int | None
-    """How many of them a live run may use; None for all."""
-    sizes: tuple[int, int]
-    """First and last image size of progressive learning."""
     dino: str
     """Network of DINOv2's kind, a folder that ``zoo`` knows."""
     dino_size: int
     """Side of the square pictures that it is shown, in pixels."""
     dino_patches: str
     """The one whose patches are painted."""
-    dino_large: str
-    """The one whose patches' lengths are looked at."""
-    convnets: tuple[str, str]
-    """A ConvNeXt and an EfficientNetV2 in timm's format, folders that ``zoo`` knows."""
     text_to_image: str
     """Stable Diffusion, a pipeline that ``zoo`` knows."""
     lcm_lora: str
     """Adapters that make it fast, a folder that ``zoo`` knows."""
-    lcm: str | None
-    """A whole latent consistency model, a pipeline that ``zoo`` knows; None for ``mini-lcm``,
-    which is a U-Net for ``mini-sd``'s other parts."""
-    efficientnetv2: str
-    """Network that it trains, a key of ``training.progressive_scenes.NETWORKS``."""
-    block_widths: tuple[int, ...]
-    """Channels at which two blocks are timed live."""
-    block_sides: tuple[int, ...]
-    """Sides of the feature maps at which two blocks are timed live."""
     timed_gmacs: float
     """Networks with more billions of multiply-adds for one picture are not timed live."""
-    timed_batch: int
-    """Pictures of a batch that is timed live."""
     image_size: int
     """Side of a training image in pixels."""
     train_images: int
@@ -94,23 +74,12 @@ PROFILES = {
         name="laptop",
         classification="scenes",
         classifier="efficientnet_lite0",
-        efficientnet="efficientnet_lite0",
-        pictures="scenes",
-        picture_count=600,
-        sizes=(32, 64),
         dino="mini-dinov2",
         dino_size=64,
         dino_patches="mini-dinov2-pretrained",
-        dino_large="mini-dinov2",
-        convnets=("mini-convnext", "mini-efficientnetv2"),
         text_to_image="mini-sd",
         lcm_lora="mini-lcm-lora",
-        lcm=None,
-        efficientnetv2="small",
-        block_widths=(16, 48, 128),
-        block_sides=(14, 28, 56),
         timed_gmacs=40,
-        timed_batch=4,
         image_size=32,
         train_images=4_000,
         val_images=1_000,
@@ -122,23 +91,12 @@ PROFILES = {
         name="gpu",
         classification="cifar10",
         classifier="convnext_tiny",
-        efficientnet="tf_efficientnetv2_s",
-        pictures="imagenette",
-        picture_count=None,
-        sizes=(128, 300),
         dino="dinov2_with_registers_small",
         dino_size=224,
         dino_patches="dinov2_with_registers_small",
-        dino_large="dinov2_large",
-        convnets=("convnext_tiny", "tf_efficientnetv2_s"),
         text_to_image="stable-diffusion-v1-5",
         lcm_lora="lcm-lora-sdv1-5",
-        lcm="lcm-dreamshaper-v7",
-        efficientnetv2="s",
-        block_widths=(16, 24, 32, 48, 64, 96, 128, 160, 192, 256),
-        block_sides=(7, 14, 28, 56, 112),
         timed_gmacs=float("inf"),
-        timed_batch=64,
         image_size=32,
         train_images=50_000,
         val_images=10_000,
@@ -165,6 +123,11 @@ def current() -> Profile:
         )
     found = PROFILES[name]
     return replace(found, autocast=devices.precision(found.autocast))
+
+
+def pick(laptop: T, gpu: T) -> T:
+    """Return the one for the profile in use; for a setting that one chapter has alone."""
+    return {"laptop": laptop, "gpu": gpu}[current().name]
 
 
 def cache_dir() -> Path:

@@ -42,6 +42,12 @@ def test_the_precision_is_what_the_device_can_do(monkeypatch):
         assert profile.current().autocast == autocast
 
 
+def test_a_chapter_picks_what_the_profile_says(monkeypatch):
+    for name in ("laptop", "gpu"):
+        monkeypatch.setenv("MODARCH_PROFILE", name)
+        assert profile.pick(laptop=("laptop",), gpu=("gpu",)) == (name,)
+
+
 def test_profiles_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile.PROFILES["laptop"].epochs = 100

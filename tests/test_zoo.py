@@ -3,9 +3,11 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 import socket
 import ssl
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -20,6 +22,7 @@ from transformers import AutoModel, Dinov2Model
 from modarch_utils import network, profile, zoo
 from modarch_utils.data import photos
 from modarch_utils.models import mini_sd
+from modarch_utils.studies import progressive_scenes
 
 LITE = "efficientnet_lite0"
 
@@ -323,13 +326,20 @@ def test_shipped_weights_lie_in_the_package_and_fit_the_budget():
 def test_profiles_name_checkpoints_of_the_zoo():
     for each in profile.PROFILES.values():
         assert each.classifier in zoo.CHECKPOINTS
-        assert each.efficientnet in zoo.CHECKPOINTS
-        assert {each.dino, each.dino_patches, each.dino_large} <= zoo.CHECKPOINTS.keys()
-        assert {*each.convnets, each.text_to_image, each.lcm_lora} <= zoo.CHECKPOINTS.keys()
-        assert each.lcm is None or each.lcm in zoo.CHECKPOINTS
+        assert {each.dino, each.dino_patches} <= zoo.CHECKPOINTS.keys()
+        assert {each.text_to_image, each.lcm_lora} <= zoo.CHECKPOINTS.keys()
     assert zoo.find(profile.PROFILES["laptop"].classifier).kind == "package"
-    assert zoo.find(profile.PROFILES["laptop"].efficientnet).kind == "package"
     assert zoo.find(profile.PROFILES["laptop"].dino).kind == "shipped"
+
+
+def test_chapters_pick_checkpoints_of_the_zoo():
+    assert zoo.find(progressive_scenes.LAPTOP.pretrained).kind == "package"
+    assert progressive_scenes.GPU.pretrained in zoo.CHECKPOINTS
+    root, picked = Path(__file__).parents[1], set()
+    for source in (*root.glob("notebooks/source/*.py"), *root.glob("solutions/source/*.py")):
+        for call in re.findall(r"profile\.pick\((.+?)\)\n", source.read_text("utf-8"), re.DOTALL):
+            picked |= set(re.findall(r'"(.+?)"', call))
+    assert "mini-convnext" in picked and picked <= zoo.CHECKPOINTS.keys()
 
 
 @torch.no_grad()

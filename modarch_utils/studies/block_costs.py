@@ -35,6 +35,19 @@ LARGEST = 2.5
 """A cell where one image alone has more than so many times the numbers is left out."""
 
 
+@dataclass(frozen=True)
+class Live:
+    """The part of the map that the chapter times itself."""
+
+    widths: tuple[int, ...]
+    """Channels."""
+    sides: tuple[int, ...]
+    """Of the feature maps."""
+
+
+LAPTOP = Live((16, 48, 128), (14, 28, 56))
+GPU = Live((16, 24, 32, 48, 64, 96, 128, 160, 192, 256), SIDES)
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt, from glibc's malloc.h
 
 

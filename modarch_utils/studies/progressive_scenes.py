@@ -51,6 +51,27 @@ class ProgressiveSettings:
 
 
 SETTINGS = ProgressiveSettings()
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the chapter trains and loads itself."""
+
+    network: str
+    """Trained with progressive learning, a key of :data:`NETWORKS`."""
+    pictures: str
+    """Its data set, pictures at any size, a name that ``data.datasets.load`` knows."""
+    picture_count: int | None
+    """How many of them are used; None for all."""
+    sizes: tuple[int, int]
+    """First and last image size."""
+    pretrained: str
+    """EfficientNet that knows ImageNet's classes, a name that ``zoo`` knows."""
+
+
+LAPTOP = Live("small", "scenes", 600, (32, 64), "efficientnet_lite0")
+GPU = Live("s", "imagenette", None, (128, 300), "tf_efficientnetv2_s")
+
 RATES = (8e-3, 16e-3)
 """Learning rates tried for each case; the better one on validation scenes is used."""
 TIME_SHARE = 0.7

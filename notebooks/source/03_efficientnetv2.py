@@ -49,6 +49,7 @@ from torchvision.transforms import RandomResizedCrop
 
 plots.use_style(dpi=90)
 here = profile.current()
+chapter = profile.pick(laptop=progressive_scenes.LAPTOP, gpu=progressive_scenes.GPU)
 ledger = claims.Ledger("03_efficientnetv2")
 
 # %% [markdown]
@@ -723,15 +724,16 @@ plots.show(
 kept_here = block_costs.keep_memory()
 
 # %%
+cells_here = profile.pick(laptop=block_costs.LAPTOP, gpu=block_costs.GPU)
 live = list(
-    block_costs.grid(here.block_widths, here.block_sides, device=here.device, repeats=5)
+    block_costs.grid(cells_here.widths, cells_here.sides, device=here.device, repeats=5)
 )
 
 # %%
 fresh, kept = select_cells("fresh"), select_cells("kept")
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
 for side, color in zip(
-    here.block_sides, ("blue", "green", "pink", "sky", "grey"), strict=False
+    cells_here.sides, ("blue", "green", "pink", "sky", "grey"), strict=False
 ):
     row = [c for c in cells if c.side == side]
     x = [c.width for c in row]
@@ -799,7 +801,7 @@ plots.show(
 # a good choice there does not make it one here.
 
 # %%
-for side in here.block_sides:
+for side in cells_here.sides:
     row = sorted((c for c in live if c.side == side), key=lambda c: c.width)
     print(f"{side}×{side} maps, this machine")
     print(
@@ -1634,19 +1636,19 @@ ledger.add("first_size", gap=gap, epochs=earliest, **shared, holds=gap[0] < -gap
 # %% tags=["profile-dependent"]
 ends = [
     dataclasses.replace(end, image_size=size)
-    for end, size in zip((paper_s.first, paper_s.last), here.sizes, strict=True)
+    for end, size in zip((paper_s.first, paper_s.last), chapter.sizes, strict=True)
 ]
 larger = ProgressiveSchedule(
     *ends, num_stages=2, epochs=max(4, here.epochs), multiple=8
 )
 pictures = {
     s.image_size: datasets.load(
-        here.pictures, "train", n=here.picture_count, size=s.image_size
+        chapter.pictures, "train", n=chapter.picture_count, size=s.image_size
     )
     for *_, s in larger.stages()
 }
 first = pictures[larger.first.image_size]
-net = progressive_scenes.build(len(first.classes), 0, here.efficientnetv2)
+net = progressive_scenes.build(len(first.classes), 0, chapter.network)
 history = fit_progressively(
     net,
     {size: data.images for size, data in pictures.items()},
@@ -1835,9 +1837,9 @@ print("an instance gives codes:", imagenet.label_names()[:2])
 print("and names:", [imagenet.index_to_description(k) for k in range(2)])
 
 # %% tags=["profile-dependent"]
-network = zoo.load_timm(here.efficientnet)
+network = zoo.load_timm(chapter.pretrained)
 config = resolve_model_data_config(network)
-print(here.efficientnet, "at", config["input_size"][1], "pixels")
+print(chapter.pretrained, "at", config["input_size"][1], "pixels")
 
 # %%
 SIX = ("chelsea", "coffee", "rocket", "china", "flower", "astronaut")
@@ -1875,7 +1877,7 @@ plots.show(
     alt="Six photographs, each with bars for its five most probable classes. First two of each: "
     + "; ".join(lines)
     + ".",
-    caption=f"{here.efficientnet} on six photographs, as it gets them. Green: a name that we would accept. ImageNet has no class for "
+    caption=f"{chapter.pretrained} on six photographs, as it gets them. Green: a name that we would accept. ImageNet has no class for "
     "an astronaut.",
 )
 
@@ -1970,7 +1972,7 @@ plots.show(
     alt="Probability of the accepted names for six photographs. Means: "
     + "; ".join(f"{name} {m.mean():.2f}" for name, m in mass.items())
     + ".",
-    caption=f"What silent mistakes cost {here.efficientnet}, on six photographs: bars are means, a mark is a photograph.",
+    caption=f"What silent mistakes cost {chapter.pretrained}, on six photographs: bars are means, a mark is a photograph.",
 )
 
 # %% [markdown]
@@ -1979,7 +1981,7 @@ plots.show(
 # first costs least, and the rocket in its blue dusk most.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-seen = dict(network=here.efficientnet, photos=len(accepted))
+seen = dict(network=chapter.pretrained, photos=len(accepted))
 means = dict(
     right=mass[RIGHT].mean(), wrong=mass[USUAL].mean(), hits=[hits[RIGHT], hits[USUAL]]
 )
@@ -2070,7 +2072,7 @@ plots.show(
         f"{v:.2f} at {s}" for s, v in zip(sides, lengths / lengths[start], strict=True)
     )
     + "; the share of active features goes the same way.",
-    caption=f"{here.efficientnet} on six photographs at several sizes (dotted: trained at {trained}). With six photographs, "
+    caption=f"{chapter.pretrained} on six photographs at several sizes (dotted: trained at {trained}). With six photographs, "
     "read the trend and not the points.",
 )
 
@@ -2096,7 +2098,7 @@ means = dict(
     middle=plain[start],
     usual=stretched[-1],
 )
-ledger.add("test_size", network=here.efficientnet, **means, beyond=shift)
+ledger.add("test_size", network=chapter.pretrained, **means, beyond=shift)
 
 # %% [markdown]
 # ### The same, larger, on a GPU
@@ -2115,7 +2117,7 @@ for side in (trained, round(trained * 384 / 300 / 32) * 32):
             lambda pixels=pixels: network(pixels), 8, warmup=1, repeats=3
         )
     print(
-        f"{here.efficientnet} at {side} pixels on {device.type}: {speed[side]:.0f} images a second"
+        f"{chapter.pretrained} at {side} pixels on {device.type}: {speed[side]:.0f} images a second"
     )
 
 # %% [markdown]

@@ -1493,7 +1493,8 @@ print(
 # registers, in the gpu profile, and the same small network as before in the laptop profile.
 
 # %%
-large_folder = zoo.folder(here.dino_large)
+large_name = profile.pick(laptop="mini-dinov2", gpu="dinov2_large")
+large_folder = zoo.folder(large_name)
 large = zoo.whole(AutoModel.from_pretrained(large_folder), large_folder)
 large = large.eval().to(here.device)
 side = large.config.image_size
@@ -1534,11 +1535,11 @@ plots.show(
     figure,
     alt=f"Histogram of the lengths of patch vectors, the longest {ratio:.1f} times the median; longest and median length by layer; "
     "the lengths as a picture.",
-    caption=f"{here.dino_large} on six photographs: is any patch much longer than the rest? The longest is {ratio:.1f} times the median.",
+    caption=f"{large_name} on six photographs: is any patch much longer than the rest? The longest is {ratio:.1f} times the median.",
 )
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-ledger.add("long_patches", network=here.dino_large, beyond=ratio)
+ledger.add("long_patches", network=large_name, beyond=ratio)
 
 # %% [markdown]
 # ### The same, larger, on a GPU

@@ -1569,8 +1569,9 @@ base.load_lora_weights(zoo.folder(here.lcm_lora))
 zoo.whole(base.unet, zoo.folder(here.lcm_lora))
 base.scheduler = LCMScheduler.from_config(base.scheduler.config)
 quick = draw(base, wishes, 4, guidance=1.0)
-full = lcm if here.lcm is None else zoo.load_pipeline(here.lcm).to(here.device)
-whole = draw(full, wishes, 4, guidance=GUIDANCE if here.lcm is None else 8.0)
+whole_name = profile.pick(laptop=None, gpu="lcm-dreamshaper-v7")
+full = zoo.load_pipeline(whole_name).to(here.device) if whole_name else lcm
+whole = draw(full, wishes, 4, guidance=8.0 if whole_name else GUIDANCE)
 
 # %% tags=["hide-input"]
 plots.show(

@@ -511,7 +511,7 @@ ledger.add("pace", slowest=slowest, fastest=fastest, beyond=pace_ratio)
 # %% tags=["nbval-ignore-output"]
 best = measure.best_threads(step("ConvNeXt-T"), warmup=1, repeats=5)
 print(best)
-batch = here.timed_batch
+batch = profile.pick(laptop=4, gpu=64)
 several = [name for name in timed if batch * gmacs[name] < here.timed_gmacs]
 batched = measure.take_turns({name: step(name, batch) for name in several}, rounds=3)
 torch.set_num_threads(best.threads)

@@ -343,7 +343,11 @@ reports = report_1, report_2, report_3, report_4, report_5, report_6
 all_right = all(report.passed for report in reports)
 table = {}
 if all_right:
-    networks = {name: (open_timm, zoo.folder(name)) for name in here.convnets}
+    convnets = profile.pick(
+        laptop=("mini-convnext", "mini-efficientnetv2"),
+        gpu=("convnext_tiny", "tf_efficientnetv2_s"),
+    )
+    networks = {name: (open_timm, zoo.folder(name)) for name in convnets}
     networks[here.dino] = open_dino, zoo.folder(here.dino)
     for name, (open_network, folder) in networks.items():
         table[name] = compare(open_network, folder, train, test)
