@@ -13,7 +13,7 @@ from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.studies.climb import RATES, SETTINGS, LadderSettings, step, train_rung
 from modarch_utils.training.loop import evaluate
-from recipes import rates, streams
+from recipes import jobs, rates, streams
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    jobs.start(__spec__.name)

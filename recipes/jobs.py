@@ -1,33 +1,39 @@
-"""Run many small independent trainings, one on each core, and keep what is finished."""
+"""Run many small independent trainings, one on each core, and keep what is finished.
 
+``python -m recipes.NAME`` takes the cores of this machine. ``--cluster ADDRESS`` sends the same
+jobs to a Dask scheduler instead, which may have many machines: ``dask scheduler`` prints its
+address, and ``dask worker ADDRESS --nthreads 1 --nworkers auto`` on each machine, in a clone of the
+course, gives it one worker for each core.
+"""
+
+import argparse
 import hashlib
+import importlib
 import json
-import multiprocessing
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from joblib import Parallel, delayed, parallel_config
 
 
-def _run(function: Callable[..., dict], job: dict, file: Path) -> dict:
+def _run(function: Callable[..., dict], job: dict) -> dict:
+    # For networks this small, two processes with one thread each do more than one with two.
+    torch.set_num_threads(1)
     # The processor's time: a busy machine does not lengthen it as it does the clock's.
     started = time.process_time()
     result = {**job, **function(**job)}
-    result["seconds"] = round(time.process_time() - started, 1)
-    part = file.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(result), "utf-8")
-    part.replace(file)  # whole or not at all
-    return result
+    return result | {"seconds": round(time.process_time() - started, 1)}
 
 
 def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: dict) -> list[dict]:
     """Call ``function(**job)`` for every job and return the results in the jobs' order.
 
-    Each job runs in a process of its own with one torch thread: for networks this small, two
-    processes with one thread each do more than one process with two.
+    Each job runs in a process with one torch thread, where joblib's context says: by default on
+    this machine, see :func:`workers`. One whose worker of a cluster died is run again by another.
 
     Args:
         name: folder under ``runs/`` for the finished jobs; a job found there is not run again.
@@ -39,14 +45,55 @@ def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: di
     folder = Path("runs") / name / shared
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / ("-".join(str(v) for v in job.values()) + ".json") for job in jobs]
-    todo = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]
+    todo = {i: job for i, job in enumerate(jobs) if not files[i].exists()}
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(todo)} finished before", flush=True)
-    context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(
-        max(1, os.cpu_count() or 1), context, initializer=torch.set_num_threads, initargs=(1,)
-    )
-    with workers as pool:
-        waiting = [pool.submit(_run, function, job, file) for job, file in todo]
-        for done, future in enumerate(as_completed(waiting), 1):
-            print(f"[{done}/{len(todo)}] {future.result()}", flush=True)
+    # What is kept is written here: the machines of a cluster need not share a disk.
+    pool = Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
+    finished = pool(delayed(_numbered)(i, function, job) for i, job in todo.items())
+    for done, (i, result) in enumerate(finished, 1):
+        part = files[i].with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(result), "utf-8")
+        part.replace(files[i])  # whole or not at all
+        print(f"[{done}/{len(todo)}] {result}", flush=True)
     return [json.loads(file.read_text("utf-8")) for file in files]
+
+
+def _numbered(i: int, function: Callable[..., dict], job: dict) -> tuple[int, dict]:
+    return i, _run(function, job)
+
+
+@contextmanager
+def workers(address: str | None = None) -> Iterator[None]:
+    """Where :func:`run` sends its jobs: the Dask scheduler at `address`, or this machine's cores.
+
+    Raises:
+        ValueError: a worker of the cluster has several threads.
+        OSError: there is no scheduler at the address.
+    """
+    if address is None:
+        yield
+        return
+    from distributed import Client  # in the extra [cluster] alone
+
+    with Client(address) as client, parallel_config("dask"):
+        threads = client.nthreads()
+        if several := [worker for worker, n in threads.items() if n > 1]:
+            raise ValueError(
+                f"The worker {several[0]} has several threads, whose jobs would draw from the same "
+                "random numbers: start it with `dask worker ADDRESS --nthreads 1`."
+            )
+        yield
+
+
+def start(recipe: str) -> None:
+    """Run a recipe's ``main`` as its command line says.
+
+    Args:
+        recipe: the module's name. It is imported under that name, so that other processes find in
+            it what they are sent; they cannot import what ``python -m`` calls ``__main__``.
+    """
+    module = importlib.import_module(recipe)
+    parser = argparse.ArgumentParser(prog=f"python -m {recipe}", description=module.__doc__)
+    parser.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler for the jobs")
+    with workers(parser.parse_args().cluster):
+        module.main()

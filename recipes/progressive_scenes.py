@@ -8,7 +8,7 @@ from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.studies import progressive_scenes
 from modarch_utils.studies.progressive_scenes import RATES, SETTINGS, TIME_SHARE, schedule
-from recipes import rates
+from recipes import jobs, rates
 
 SEEDS = (0, 1, 2)
 MANY_SEEDS = tuple(range(10))
@@ -74,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    jobs.start(__spec__.name)

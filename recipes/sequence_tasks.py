@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from modarch_utils import records
 from modarch_utils.studies import sequences
 from modarch_utils.studies.sequences import Copying, Recall, Task
-from recipes import rates
+from recipes import jobs, rates
 
 TASKS: dict[str, Task] = {"recall": sequences.RECALL, "copying": sequences.COPYING}
 LONGER = (1, 2, 4)
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    jobs.start(__spec__.name)

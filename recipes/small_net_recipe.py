@@ -10,7 +10,7 @@ from modarch_utils import claims, records
 from modarch_utils.data import scenes
 from modarch_utils.studies.climb import RATES, SETTINGS, step, train_rung
 from modarch_utils.training.loop import evaluate
-from recipes import rates
+from recipes import jobs, rates
 from recipes.convnext_ladder import load
 
 KEYS = ("recipe", "separate_downsampling")
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    jobs.start(__spec__.name)

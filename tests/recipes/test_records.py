@@ -1,7 +1,6 @@
-"""Recipes keep finished jobs, and the records they left behind are whole."""
+"""The records that recipes left behind are whole."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,31 +9,7 @@ from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.studies import block_costs, lengths
 from modarch_utils.studies.climb import RATES
-from recipes import jobs, progressive_scenes, rates
-
-
-def square(n: int, log: str) -> dict:
-    """A job that leaves a trace of every time it runs."""
-    with Path(log).open("a", encoding="utf-8") as file:
-        file.write(f"{n}\n")
-    return {"square": n * n}
-
-
-def near(peak: float, lr: float, seed: int) -> dict:
-    """A job that is best at one learning rate."""
-    return {"val": -abs(peak - lr)}
-
-
-def test_jobs_run_once_and_again_under_other_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    todo = [{"n": n, "log": "log"} for n in (3, 2)]
-    results = jobs.run("squares", square, todo[:1], {"epochs": 1})
-    assert results[0]["square"] == 9
-    results = jobs.run("squares", square, todo, {"epochs": 1})
-    assert [r["square"] for r in results] == [9, 4]  # in the jobs' order
-    assert Path("log").read_text("utf-8") == "3\n2\n"  # the finished one was not run again
-    jobs.run("squares", square, todo[:1], {"epochs": 2})
-    assert Path("log").read_text("utf-8") == "3\n2\n3\n"
+from recipes import progressive_scenes
 
 
 def test_records_round_trip_and_missing(tmp_path, monkeypatch):
@@ -98,17 +73,6 @@ def test_select_takes_the_chosen_rate_alone():
     assert records.select(record, "lr", net=2).tolist() == [3]
     with pytest.raises(ValueError, match="'x' has no run with {'net': 3}"):
         records.select(record, "test", net=3)
-
-
-def test_search_gives_each_case_its_best_rate(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cases = [{"peak": 0.1}, {"peak": 0.3}]
-    results, chosen = rates.search(
-        "peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {}
-    )
-    assert chosen == [{"peak": 0.1, "lr": 0.1}, {"peak": 0.3, "lr": 0.3}]
-    assert len(results) == 2 * (3 + 2)
-    assert all(r["lr"] == r["peak"] for r in results if r["seed"] > 0)
 
 
 def test_small_net_record_is_whole():
