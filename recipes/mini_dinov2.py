@@ -16,11 +16,11 @@ from torch import Tensor
 
 from modarch_utils import profile, zoo
 from modarch_utils.data import cache, scenes
+from modarch_utils.devices import plain_attention
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import knn_accuracy
-from modarch_utils.training.self_distillation import plain_attention
 from recipes import export
 from recipes.distillation import (
     Distiller,

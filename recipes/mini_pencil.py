@@ -15,12 +15,12 @@ from torch import Tensor
 
 from modarch_utils import profile, records, zoo
 from modarch_utils.data.sketch import pencil
+from modarch_utils.devices import plain_attention
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import token_ids
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.latent_consistency import add_lora
-from modarch_utils.training.self_distillation import plain_attention
 from recipes import mini_sd
 from recipes.epochs import each_epoch, keep
 from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion

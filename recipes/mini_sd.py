@@ -20,13 +20,13 @@ from torch import Tensor
 
 from modarch_utils import profile, records, zoo
 from modarch_utils.data import cache, pairs, scenes
+from modarch_utils.devices import plain_attention
 from modarch_utils.measure import count_params
 from modarch_utils.models import mini_sd
 from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.randomness import derive
-from modarch_utils.training.self_distillation import plain_attention
 from recipes import export
 from recipes.epochs import each_epoch, keep
 from recipes.latent_diffusion import (

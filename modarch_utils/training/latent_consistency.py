@@ -18,6 +18,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from modarch_utils import bars
+from modarch_utils.devices import plain_attention
 from modarch_utils.training import checkpoint
 from modarch_utils.training.consistency import (
     ConsistencyConfig,
@@ -27,7 +28,6 @@ from modarch_utils.training.consistency import (
 )
 from modarch_utils.training.randomness import generator, seeded
 from modarch_utils.training.schedules import warmup_cosine
-from modarch_utils.training.self_distillation import plain_attention
 
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from modarch_utils.devices import plain_attention
 from modarch_utils.training.batches import to_input
-from modarch_utils.training.self_distillation import plain_attention
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """scikit-learn's C, the inverse of the regularisation, from which :func:`linear_probe` chooses."""

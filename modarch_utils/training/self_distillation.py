@@ -7,16 +7,15 @@ goes on to the same weights, bit for bit.
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from modarch_utils import bars
+from modarch_utils.devices import plain_attention
 from modarch_utils.training import checkpoint, dino
 from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.randomness import generator, seeded
@@ -174,15 +173,6 @@ def self_distil(
                 checkpoint.save(out, state)
     model.eval()
     return history
-
-
-def plain_attention(device: torch.device | str) -> AbstractContextManager:
-    """Attention as two matrix products, on a CPU.
-
-    With a few dozen tokens PyTorch's fused kernel has nothing to save there, and in bfloat16 its
-    backward pass took nine times as long as in float32 (41 tokens, one core of an EPYC).
-    """
-    return sdpa_kernel(SDPBackend.MATH) if torch.device(device).type == "cpu" else nullcontext()
 
 
 def _check(

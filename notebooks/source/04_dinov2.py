@@ -26,13 +26,13 @@ import transformers
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from modarch_utils import claims, measure, plots, profile, records, zoo
 from modarch_utils.data import photos, scenes
+from modarch_utils.devices import plain_attention
 from modarch_utils.models import dinov2
 from modarch_utils.models.dinov2 import DinoVisionTransformer, SwiGLU
 from modarch_utils.models.layers import init_fan_in
 from modarch_utils.training import dino, probes
 from modarch_utils.training.crops import Crops, multi_crop
 from modarch_utils.training.dino import DinoConfig, DINOv2
-from modarch_utils.training.self_distillation import plain_attention
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
