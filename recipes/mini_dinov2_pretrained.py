@@ -20,9 +20,9 @@ from modarch_utils.models.layers import init_fan_in
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.probes import extract, knn_accuracy
-from modarch_utils.training.self_distillation import SelfDistillationConfig, self_distil
 from recipes import export
 from recipes.epochs import line
+from recipes.self_distillation import SelfDistillationConfig, self_distil
 
 NAME = "mini-dinov2-pretrained"
 RUN = Path("runs") / "mini_dinov2_pretrained"

@@ -14,7 +14,6 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from modarch_utils import profile, records, zoo
-from modarch_utils.data.sketch import pencil
 from modarch_utils.devices import plain_attention
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import token_ids
@@ -26,6 +25,7 @@ from recipes.epochs import each_epoch, keep
 from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
 from recipes.latent_students import TEACHER, save_lora, teacher, write_card
 from recipes.mini_sd_autoencoder import save_sheet
+from recipes.sketch import pencil
 
 NAME = "mini-pencil"
 RUN = Path("runs/mini_pencil")
@@ -130,7 +130,7 @@ def main() -> None:
         code=CODE,
         facts={
             "Data": f"{DATA.singles:,} scenes with one object, {DATA.pairs:,} with two, and their "
-            "mirror images, redrawn by `modarch_utils.data.sketch.pencil`",
+            "mirror images, redrawn by `recipes.sketch.pencil`",
             "Seed": f"{CONFIG.seed}",
             "Length": f"{CONFIG.epochs} epochs, {sum(history.seconds) / 60:.0f} minutes by the "
             "clock on one thread",

@@ -18,7 +18,6 @@ from torch import Tensor
 from modarch_utils import plots, records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.data.factors import FRAMINGS
-from modarch_utils.data.sketch import pencil
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 from modarch_utils.training import autoencoder as ae
@@ -26,6 +25,7 @@ from modarch_utils.training.batches import to_input
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from recipes.epochs import each_epoch, keep
+from recipes.sketch import pencil
 
 
 @dataclass(frozen=True)

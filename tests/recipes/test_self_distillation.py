@@ -8,10 +8,6 @@ from torch import nn
 
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import Diagnostics, DinoConfig, DINOv2
-from modarch_utils.training.self_distillation import (
-    SelfDistillationConfig,
-    self_distil,
-)
 from recipes.distillation import (
     Distiller,
     Teaching,
@@ -19,6 +15,10 @@ from recipes.distillation import (
     pack,
     standardise,
     teach,
+)
+from recipes.self_distillation import (
+    SelfDistillationConfig,
+    self_distil,
 )
 from tests.training.tiny_backbone import TinyBackbone
 

@@ -3,7 +3,7 @@
 import torch
 
 from modarch_utils.data import scenes
-from modarch_utils.data.sketch import pencil
+from recipes.sketch import pencil
 
 
 def test_an_even_bright_picture_leaves_the_paper_white():
