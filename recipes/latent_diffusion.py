@@ -107,7 +107,7 @@ def train_latent_diffusion(
     Args:
         model: both networks.
         latents: (N, C, h, w) float with a deviation of 1, see
-            :func:`modarch_utils.training.autoencoder.set_scaling`.
+            :func:`recipes.autoencoder_training.set_scaling`.
         ids: (N, tokens) int64.
         config: the recipe; ``augment`` must be "none", and label smoothing is not used.
         caption_dropout: the share of captions withheld.

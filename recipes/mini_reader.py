@@ -22,7 +22,7 @@ from modarch_utils.training import reading
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.reading import Reading
-from recipes import export
+from recipes import export, reader_training
 from recipes.epochs import each_epoch, keep
 
 NAME = "mini-reader"
@@ -81,7 +81,8 @@ def quality(reader: Reader, held_out: list[scenes.Scenes | pairs.Pairs]) -> list
     rows = []
     for objects, data in enumerate(held_out, 1):
         sharp = data.images.float() / 127.5 - 1
-        for blur, images in ((0.0, sharp), (SETTINGS.blur, reading.blur(sharp, SETTINGS.blur))):
+        blurred = reader_training.blur(sharp, SETTINGS.blur)
+        for blur, images in ((0.0, sharp), (SETTINGS.blur, blurred)):
             found = reading.follows(reading.read(reader, images), reading.labels(data))
             values = reading.summary(found)
             names = ("count", "shape", "colour", "ground", "all_right")
@@ -150,7 +151,7 @@ def main() -> None:
     reader = Reader().to(memory_format=torch.channels_last)
 
     def until(epoch: int) -> History:
-        return reading.train_reader(
+        return reader_training.train_reader(
             reader, images, wanted, CONFIG, out=RUN, stop_after=epoch, progress=False
         )
 

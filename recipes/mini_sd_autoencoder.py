@@ -20,10 +20,11 @@ from modarch_utils.data import scenes
 from modarch_utils.data.factors import FRAMINGS
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.training import autoencoder as ae
+from modarch_utils.training.autoencoder import encode, reconstruct
 from modarch_utils.training.batches import to_input
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
+from recipes import autoencoder_training as ae
 from recipes.epochs import each_epoch, keep
 from recipes.sketch import pencil
 
@@ -101,8 +102,8 @@ def scores(vae: AutoencoderKL, held_out: Tensor) -> dict[str, float]:
     ``psnr`` in dB, ``l1`` in [0, 2], ``edge`` error, and ``noise``: the deviation of a latent's
     distribution as a part of that between latents. Near 0 it leaves the latent space unsmoothed.
     """
-    codes, wanted = ae.encode(vae, held_out), to_input(held_out)
-    found = ae.reconstruct(vae, held_out)
+    codes, wanted = encode(vae, held_out), to_input(held_out)
+    found = reconstruct(vae, held_out)
     return {
         "psnr": ae.psnr(found, wanted),
         "l1": (found - wanted).abs().mean().item(),
@@ -114,7 +115,7 @@ def scores(vae: AutoencoderKL, held_out: Tensor) -> dict[str, float]:
 def sheet(vae: AutoencoderKL, held_out: Tensor, file: Path, n: int = 16) -> None:
     """Rows of eight originals, each row over their reconstructions."""
     some = held_out[:n]
-    pairs = zip(to_input(some).split(8), ae.reconstruct(vae, some).split(8), strict=True)
+    pairs = zip(to_input(some).split(8), reconstruct(vae, some).split(8), strict=True)
     save_sheet(torch.cat([row for pair in pairs for row in pair]), file)
 
 
@@ -137,7 +138,7 @@ def main() -> None:
         values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
         kept = keep(RUN, epoch, values | scores(vae, held_out))
         sheet(vae, some, RUN / f"epoch-{epoch:03d}.png")
-    factor = ae.set_scaling(vae, ae.encode(vae, train))
+    factor = ae.set_scaling(vae, encode(vae, train))
     print(f"{mini_sd.save_half(vae, FOLDER)} scaling factor {factor:.4f}")
     settings = {"scenes": scenes.version(), "data": asdict(DATA), "training": asdict(CONFIG)}
     settings |= {"objective": asdict(OBJECTIVE), "vae_channels": SIZE.vae_channels}

@@ -19,7 +19,7 @@ from torch import nn
 from modarch_utils import records, zoo
 from modarch_utils.models import mini_sd as parts
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.training import autoencoder as ae
+from modarch_utils.training.autoencoder import encode
 from modarch_utils.training.latent_consistency import add_lora
 from recipes import (
     few_steps,
@@ -31,6 +31,7 @@ from recipes import (
     mini_pencil,
     mini_sd,
 )
+from recipes.autoencoder_training import set_scaling
 
 TINY = MiniSDConfig(
     image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
@@ -60,7 +61,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(mini_pencil, "CONFIG", config)
     torch.manual_seed(0)
     words, vae = mini_sd.tokenizer(), parts.autoencoder(TINY)
-    ae.set_scaling(vae, ae.encode(vae, mini_sd.pictures(0, 4, 4)[0]))
+    set_scaling(vae, encode(vae, mini_sd.pictures(0, 4, 4)[0]))
     pipe = parts.pipeline(vae, parts.text_model(words, TINY), words, parts.unet(TINY))
     parts.save(pipe, zoo.WEIGHTS / "mini-sd")
     return tmp_path

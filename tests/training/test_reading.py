@@ -15,6 +15,7 @@ from modarch_utils.models.reader import Logits, Reader, ReaderConfig
 from modarch_utils.training import reading
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.reading import NONE, Following, Reading
+from recipes import reader_training
 
 TINY = ReaderConfig(2, 3, 2, image_size=16, stem=8, stages=((16, 1),), head=4)
 
@@ -117,7 +118,7 @@ def test_the_loss_is_the_sum_of_cross_entropies():
     sizes = {"count": (2,), "shape": (2, 3), "colour": (2, 4), "ground": (2,)}
     logits = Logits(*(torch.randn(2, *size, generator=rng) for size in sizes.values()))
     wanted = shown([1, 3, NONE, NONE, 0], [2, 0, 0, 1, 1])
-    found = reading.reading_loss(logits, wanted.attributes, wanted.count)
+    found = reader_training.reading_loss(logits, wanted.attributes, wanted.count)
     log = Logits(*(-each.log_softmax(-1) for each in logits))
     expected = (
         (log.count[0, 0] + log.count[1, 1]) / 2
@@ -135,19 +136,19 @@ def test_blur_is_gaussian():
         expected = gaussian_filter(
             image.numpy(), sigma, mode="mirror", axes=(2, 3), radius=(radius, radius)
         )
-        torch.testing.assert_close(reading.blur(image, sigma), torch.from_numpy(expected))
+        torch.testing.assert_close(reader_training.blur(image, sigma), torch.from_numpy(expected))
 
 
 def test_degrading_is_mild_and_leaves_the_pictures_alone():
     images = scenes.render(8, 32, framing="close").to_float()
     before = images.clone()
     torch.manual_seed(0)
-    first = reading.degrade(images)
+    first = reader_training.degrade(images)
     assert torch.equal(images, before)
     error = (first - images).abs().flatten(1).mean(1)
     assert (error > 0.01).all() and (error < 0.3).all()
     torch.manual_seed(0)
-    assert torch.equal(reading.degrade(images), first)
+    assert torch.equal(reader_training.degrade(images), first)
 
 
 def coloured_halves(n, seed):
@@ -173,7 +174,7 @@ def test_it_learns_left_from_right_and_resumes(tmp_path):
         epochs=10, batch_size=16, lr=1e-2, warmup_epochs=1, augment="none", ema_decay=0.9
     )
     whole = fresh()
-    reading.train_reader(whole, images, wanted, config, progress=False)
+    reader_training.train_reader(whole, images, wanted, config, progress=False)
     new, truth = coloured_halves(64, 1)
     found = reading.follows(reading.read(whole, new), truth)
     assert found.all_right.float().mean() > 0.95
@@ -183,13 +184,13 @@ def test_it_learns_left_from_right_and_resumes(tmp_path):
 
     stopped = fresh()
     for until in (4, None):
-        reading.train_reader(
+        reader_training.train_reader(
             stopped, images, wanted, config, out=tmp_path, stop_after=until, progress=False
         )
     ours, theirs = stopped.state_dict(), whole.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     with pytest.raises(ValueError, match="exchanges left and right"):
-        reading.train_reader(whole, images, wanted, TrainConfig(augment="flip"))
+        reader_training.train_reader(whole, images, wanted, TrainConfig(augment="flip"))
 
 
 def test_a_reader_is_kept_in_half_precision(tmp_path):
@@ -198,7 +199,7 @@ def test_a_reader_is_kept_in_half_precision(tmp_path):
     reader = fresh()
     images, wanted = coloured_halves(32, 0)
     config = TrainConfig(epochs=1, batch_size=16, augment="none")
-    reading.train_reader(reader, images, wanted, config, progress=False)
+    reader_training.train_reader(reader, images, wanted, config, progress=False)
     file = reader_.save(reader, tmp_path / "new")
     params = sum(p.numel() for p in reader.parameters())
     assert file.stat().st_size < 2 * params + 6000

@@ -9,8 +9,9 @@ from skimage.metrics import peak_signal_noise_ratio
 from modarch_utils.data import scenes
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
-from modarch_utils.training import autoencoder as ae
+from modarch_utils.training.autoencoder import Codes, encode, reconstruct
 from modarch_utils.training.config import TrainConfig
+from recipes import autoencoder_training as ae
 
 TINY = MiniSDConfig(image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32)
 CONFIG = TrainConfig(
@@ -84,10 +85,10 @@ def test_the_loss_is_the_sum_of_its_terms(images):
 def test_it_learns_and_holds_the_average(images):
     vae = fresh()
     pictures = images.float() / 127.5 - 1
-    before = ae.psnr(ae.reconstruct(vae, images), pictures)
+    before = ae.psnr(reconstruct(vae, images), pictures)
     history = train(vae, images, TrainConfig(**{**CONFIG.__dict__, "epochs": 12}))
     assert history.train_loss[-1] < 0.7 * history.train_loss[0]
-    assert ae.psnr(ae.reconstruct(vae, images), pictures) > before + 2
+    assert ae.psnr(reconstruct(vae, images), pictures) > before + 2
     for name, value in vae.state_dict().items():
         assert torch.equal(value, history.ema_weights[f"vae.{name}"])
 
@@ -104,7 +105,7 @@ def test_a_stopped_run_ends_in_the_same_bits(images, tmp_path):
 
 def test_latents_have_a_deviation_of_one(images):
     vae = fresh()
-    codes = ae.encode(vae, images, batch_size=7)
+    codes = encode(vae, images, batch_size=7)
     assert codes.mean.shape == codes.std.shape == (24, 4, 8, 8) and (codes.std > 0).all()
     with torch.no_grad():
         wanted = vae.encode(images.float() / 127.5 - 1).latent_dist.mean
@@ -115,7 +116,7 @@ def test_latents_have_a_deviation_of_one(images):
 
 
 def test_latents_that_are_all_the_same_have_no_scale():
-    same_everywhere = ae.Codes(torch.ones(2, 4, 2, 2), torch.ones(2, 4, 2, 2))
+    same_everywhere = Codes(torch.ones(2, 4, 2, 2), torch.ones(2, 4, 2, 2))
     with pytest.raises(ValueError, match="deviation is 0.0: the autoencoder is not trained"):
         ae.set_scaling(fresh(), same_everywhere)
 
