@@ -57,7 +57,7 @@ def test_code_and_defaults_and_contents(before, monkeypatch):
         patch.setattr(ex1.check, "__defaults__", (3,))
         changed = {name.removeprefix("modarch_utils.checks.") for name in before.changed()}
     assert {"core.call", "core.Report.verdict", "ex1.check"} <= changed
-    assert "probe.ACTIVATIONS" in changed
+    assert "ex1.probe.ACTIVATIONS" in changed
 
 
 def test_what_a_notebook_does_anyway(before):
