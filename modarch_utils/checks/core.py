@@ -1,16 +1,26 @@
-"""Findings and the table that shows them: all at once, each with its likely cause."""
+"""What a check is made of: findings, the table that shows them, and the engine behind them.
 
+:class:`Part` compares a student's function with a reference and, where they differ, with mistakes
+that have a name. It looks at what the function does, never at how it is written.
+"""
+
+import copy
 import html
 import linecache
+import math
 import re
 import textwrap
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from IPython.display import HTML
+from torch import Tensor
 
 from modarch_utils import tables
 
@@ -18,6 +28,8 @@ SIGNS = {True: "right", False: "WRONG", None: "not yet"}
 MARKS = {True: "✓", False: "✗", None: "…"}  # no colours: pages may be light or dark
 WIDTH = 96
 HERE = str(Path(__file__).parent)
+TRY = "Run the line by itself, and print what goes in."
+UNREADABLE = "Compare what your code returns with the task: type, keys, shape."
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,7 @@ def call(
     function: Callable,
     *args,
     hint: Callable[[str], str] = lambda message: "",
-    otherwise: str = "Run the line by itself, and print what goes in.",
+    otherwise: str = TRY,
 ):
     """Call student code.
 
@@ -206,10 +218,8 @@ class Rows:
             except Unusable as problem:
                 seen = wrong(problem.came, problem.likely)
             except Exception as error:  # what came back is stranger than any row foresees
-                seen = wrong(
-                    f"a result that cannot be read ({type(error).__name__})",
-                    "Compare what your code returns with the task: type, keys, shape.",
-                )
+                came = f"a result that cannot be read ({type(error).__name__})"
+                seen = wrong(came, UNREADABLE)
         self.seen[what] = seen
         return seen
 
@@ -220,3 +230,397 @@ class Rows:
             passed, came, likely = self.seen.get(what, AFTER)
             findings.append(Finding(what, passed, expected, came, likely))
         return Report(title, tuple(findings))
+
+
+# Comparing results, and reading them.
+
+
+def near(a: Tensor, b: Tensor, tolerance: float = 1e-8) -> bool:
+    """Whether two tensors agree, relative to their largest number."""
+    size = max(a.abs().max().item(), b.abs().max().item())
+    return bool((a - b).abs().max() <= tolerance * size)
+
+
+def agree(came: object, right: object, tolerance: float = 1e-6) -> bool:
+    """Whether two results are the same: numbers nearly, tensors relative to their largest number.
+
+    Lists, tuples and dictionaries are compared element by element.
+    """
+    if isinstance(right, Tensor | np.ndarray):
+        if not isinstance(came, Tensor | np.ndarray) or came.shape != right.shape:
+            return False
+        a, b = (torch.as_tensor(each).detach().cpu().double() for each in (came, right))
+        return not a.numel() or near(a, b, tolerance)
+    if isinstance(right, dict):
+        return (
+            isinstance(came, dict)
+            and came.keys() == right.keys()
+            and all(agree(came[key], right[key], tolerance) for key in right)
+        )
+    if isinstance(right, list | tuple):
+        return (
+            isinstance(came, list | tuple)
+            and len(came) == len(right)
+            and all(agree(a, b, tolerance) for a, b in zip(came, right, strict=True))
+        )
+    if _is_number(right):
+        close = _is_number(came) and math.isclose(came, right, rel_tol=tolerance, abs_tol=1e-9)
+        return bool(close)
+    return type(came) is type(right) and came == right
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def kind(result: object) -> str:
+    """What a result is, for a message."""
+    if isinstance(result, Tensor | np.ndarray):
+        return f"shape {tuple(result.shape)}"
+    return "None" if result is None else f"a {type(result).__name__}"
+
+
+def few(numbers: Sequence) -> str:
+    """The first numbers, for a message."""
+    return ", ".join(_say(n) for n in numbers[:6]) + (", ..." if len(numbers) > 6 else "")
+
+
+def _say(value: object) -> str:
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        return kind(value)
+    if isinstance(value, list | tuple):
+        return f"[{few(value)}]"
+    number = _is_number(value) or isinstance(value, Tensor | np.ndarray)
+    return f"{float(value):.4g}" if number else repr(value)
+
+
+def difference(came: object, right: object, tolerance: float = 1e-6) -> str:
+    """Where two results differ first, in words."""
+    if isinstance(right, Tensor | np.ndarray) and right.ndim:
+        if getattr(came, "shape", None) == right.shape:
+            a, b = (torch.as_tensor(each).detach().cpu().double() for each in (came, right))
+            place = np.unravel_index(int((a - b).abs().nan_to_num(math.inf).argmax()), a.shape)
+            place = tuple(int(n) for n in place)
+            return f"{a[place]:.4g} at {list(place)} where {b[place]:.4g} is right"
+        return f"{kind(came)} where {kind(right)} is right"
+    if isinstance(right, dict) and isinstance(came, dict) and came.keys() == right.keys():
+        key = next(key for key in right if not agree(came[key], right[key], tolerance))
+        return f"{key}: " + difference(came[key], right[key], tolerance)
+    lists = isinstance(right, list | tuple) and isinstance(came, list | tuple)
+    if lists and len(came) == len(right):
+        plain = len(right) <= 6 and all(map(_is_number, [*came, *right]))
+        pairs = zip(came, right, strict=True)
+        if not plain or len(right) == 1:
+            return next(difference(a, b, tolerance) for a, b in pairs if not agree(a, b, tolerance))
+    if lists and not right:
+        return f"also {few(came)}"
+    if lists:
+        return f"{few(came)} where {few(right)} are right"
+    return f"{_say(came)} where {_say(right)} is right"
+
+
+def returned(result: object, types: type, likely: str) -> object:
+    """The result, if it is of these types.
+
+    Raises:
+        Unusable: it is another one; for None, with words about a missing `return`.
+    """
+    if result is None:
+        raise Unusable("None", "A way through the function has no `return`.")
+    if not isinstance(result, types) or isinstance(result, bool):
+        raise Unusable(kind(result), likely)
+    return result
+
+
+def number(result: object, likely: str = "Return one number.") -> float:
+    """The student's number, from Python or NumPy. Raises Unusable for anything else."""
+    value = float(returned(result, int | float | np.number, likely))
+    if not math.isfinite(value):
+        raise Unusable(f"{value}", "A division by 0, or a root of < 0?")
+    return value
+
+
+def tensor(result: object, shape: tuple[int, ...], explain: Callable[[tuple], str]) -> Tensor:
+    """The student's tensor, without its graph.
+
+    Args:
+        result: what came back.
+        shape: what it should have.
+        explain: from another shape to the likely mistake.
+
+    Raises:
+        Unusable: it is no tensor of this shape with finite numbers.
+    """
+    likely = "Return one tensor; torch.from_numpy makes one of an array."
+    result = returned(result, Tensor, likely)
+    if result.shape != shape:
+        came = tuple(result.shape)
+        raise Unusable(f"shape {came} where {shape} is right", explain(came))
+    if not result.isfinite().all():
+        raise Unusable("numbers that are NaN or infinite", "A division by 0, or a root of < 0?")
+    return result.detach().clone()
+
+
+# The engine: a function beside its reference, on cases; a difference is looked up among mistakes.
+
+Case = Callable[[], tuple]
+"""Makes the arguments of one call, anew each time: no call sees what another has left."""
+
+
+def given(*args) -> Case:
+    """A case of these arguments; each call gets copies of its own."""
+    return lambda: copy.deepcopy(args)
+
+
+class Mutant(NamedTuple):
+    """A mistake: the right answer with one thing wrong."""
+
+    says: dict[str, str]
+    """From the rows that it makes wrong to the words about it there."""
+    make: Callable
+    """It does what such an answer does; called as the reference is."""
+    came: str = ""
+    """What comes of it, in words; "" shows the first number that differs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Rows that are right if a function gives what the reference gives.
+
+    Where it does not, the first mutant that gives the same on all cases is shown, in its rows; the
+    others are right. If there is none, the first row is wrong, and the others wait.
+    """
+
+    rows: tuple[str, ...]
+    """The first one is for a difference that no mutant explains."""
+    cases: Sequence[Case]
+    otherwise: str
+    """Words for such a difference."""
+    mutants: tuple[Mutant, ...] = ()
+    view: Callable[[list], object] = list
+    """From the results on all cases to what these rows compare."""
+    same: Callable[[object, object], bool] = agree
+    after: tuple[str, ...] = ()
+    """Rows that must be right before these are looked at."""
+    carries: bool = False
+    """Later looks compare with the mutant that was found, so that they do not blame it again."""
+
+
+Known = dict[str, Callable | tuple[Callable, ...]]
+"""From the words about a mistake to the function that makes it, or to several."""
+
+
+def mutants(row: str, known: Known) -> tuple[Mutant, ...]:
+    """The mistakes of one row."""
+    return tuple(
+        Mutant({row: words}, make)
+        for words, some in known.items()
+        for make in (some if isinstance(some, tuple) else (some,))
+    )
+
+
+def one_row(
+    row: str,
+    cases: Sequence[Case],
+    otherwise: str,
+    known: Known | None = None,
+    view: Callable[[list], object] = list,
+    **options,
+) -> Look:
+    """A look at one row, with its mistakes; the arguments are the fields of :class:`Look`."""
+    return Look((row,), cases, otherwise, mutants(row, known or {}), view, **options)
+
+
+class Property(NamedTuple):
+    """A row about how a function behaves, whatever it gives."""
+
+    row: str
+    look: Callable[[Callable], Seen]
+    """From the student's function; :func:`keeps_arguments` and others below make one."""
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a right answer to one part of an exercise must show."""
+
+    title: str
+    expected: dict[str, str]
+    """For each row what a right answer does, in the order in which rows are shown."""
+    reference: Callable
+    looks: tuple[Look | Property, ...]
+    """In the order in which they are taken. If the first cannot even run, the others wait."""
+    read: Callable[[object, tuple], object] = lambda result, args: result
+    """From a result, and the arguments after the call, to what is compared; may raise Unusable."""
+    hint: Callable[[str, tuple], str] = lambda message, args: ""
+    """From an error's message and the arguments to the likely mistake, or to ""."""
+    otherwise: str = TRY
+    """The likely mistake behind other errors."""
+    _known: dict = field(default_factory=dict)
+
+    @property
+    def mutants(self) -> list[Mutant]:
+        """All mistakes that are known by name."""
+        return [m for look in self.looks if isinstance(look, Look) for m in look.mutants]
+
+    @property
+    def general(self) -> set[str]:
+        """The words that name no mistake."""
+        looks = {look.otherwise for look in self.looks if isinstance(look, Look)}
+        return looks | {self.otherwise, UNREADABLE}
+
+    def results(self, function: Callable, cases: Sequence[Case]) -> list:
+        """What a function gives on each case, as it is read.
+
+        Raises:
+            Unusable: it raises an error, or gives something that nothing can be done with.
+        """
+        found = []
+        for case in cases:
+            args = case()
+            hint = partial(self._hint, args)
+            result = call(function, *args, hint=hint, otherwise=self.otherwise)
+            found.append(self.read(result, args))
+        return found
+
+    def _hint(self, args: tuple, message: str) -> str:
+        return self.hint(message, args)
+
+    def known(self, function: Callable, look: Look) -> object:
+        """What the reference or a mutant shows; None for a mutant that cannot run."""
+        key = id(function), id(look)
+        if key not in self._known:
+            try:
+                self._known[key] = look.view(self.results(function, look.cases))
+            except Unusable:
+                self._known[key] = None
+        return self._known[key]
+
+    def check(self, function: Callable) -> Report:
+        """All findings on a student's function."""
+        rows, memo, base, carried = Rows(self.expected), {}, self.reference, set()
+        for number, look in enumerate(self.looks):
+            after = tuple(row for row in look.after if row not in carried)
+            if isinstance(look, Property):
+                rows.add(look.row, partial(look.look, function), after)
+                continue
+            found: dict[str, Seen] | None = None
+
+            def blame(look: Look = look, base: Callable = base) -> Seen:
+                nonlocal found, mutant
+                if id(look.cases) not in memo:
+                    memo[id(look.cases)] = self.results(function, look.cases)
+                found, mutant = self._blame(look, memo[id(look.cases)], base)
+                return found.get(look.rows[0], RIGHT)
+
+            mutant = None
+            rows.add(look.rows[0], blame, after)
+            if found is None and number == 0:
+                break
+            for row in look.rows[1:]:
+                seen = AFTER if found is None else found.get(row, RIGHT)
+                rows.add(row, partial(Seen, *seen))
+            if look.carries and mutant:
+                base = mutant.make
+                carried.update(mutant.says)
+        return rows.report(self.title)
+
+    def _blame(
+        self, look: Look, results: list, base: Callable
+    ) -> tuple[dict[str, Seen], Mutant | None]:
+        """The rows that are not right, and the mutant that gives the same."""
+        came, right = look.view(results), self.known(base, look)
+        if look.same(came, right):
+            return {}, None
+        words = difference(came, right)
+        for mutant in look.mutants:
+            theirs = self.known(mutant.make, look)
+            if theirs is not None and look.same(came, theirs):
+                says = mutant.says.items()
+                return {row: wrong(mutant.came or words, likely) for row, likely in says}, mutant
+        first = {look.rows[0]: wrong(words, look.otherwise)}
+        return dict.fromkeys(look.rows, AFTER) | first, None
+
+
+# Properties: what a function does beside giving the right result.
+
+
+def _spoil(result: object) -> None:
+    """Change a result in place, as a caller may."""
+    if isinstance(result, dict):
+        for key in result:
+            result[key] = -1
+    elif isinstance(result, list):
+        result.clear()
+    elif isinstance(result, Tensor | np.ndarray):
+        result[...] = -1
+
+
+def keeps_arguments(
+    *cases: Case, changed: str, shared: str, names: str = "an argument"
+) -> Callable[[Callable], Seen]:
+    """A property: arguments are as before after the call, and after a change of the result.
+
+    Args:
+        cases: what it is tried with.
+        changed: words for a function that writes into its arguments.
+        shared: words for one whose result is an argument, or a part of one.
+        names: what the arguments are, for the message.
+    """
+
+    def look(function: Callable) -> Seen:
+        for case in cases:
+            args, before = case(), case()
+            result = call(function, *args)
+            if not agree(args, before, 0):
+                return wrong(f"{names} has changed after a call", changed)
+            _spoil(result)
+            if not agree(args, before, 0):
+                return wrong(f"the result is {names} itself", shared)
+        return RIGHT
+
+    return look
+
+
+def keeps_no_state(case: Case, likely: str) -> Callable[[Callable], Seen]:
+    """A property: a caller who changes a result does not change the next one."""
+
+    def look(function: Callable) -> Seen:
+        result = call(function, *case())
+        before = copy.deepcopy(result)
+        _spoil(result)
+        same = agree(call(function, *case()), before)
+        if isinstance(result, dict):  # the student's own table, perhaps: as it was
+            result.update(before)
+        return RIGHT if same else wrong("a change of the result changes the next one", likely)
+
+    return look
+
+
+def refuses(
+    *cases: Case, explain: Callable[[object, tuple], str], error: type[Exception] = ValueError
+) -> Callable[[Callable], Seen]:
+    """A property: arguments that make no sense raise an error with a sentence.
+
+    Args:
+        cases: such arguments; the message quotes the first.
+        explain: from what came instead, a result or another error, and the arguments to words.
+        error: the one that is asked for.
+    """
+
+    def look(function: Callable) -> Seen:
+        for case in cases:
+            args = case()
+            words = few(args[:1])
+            try:
+                result = function(*args)
+            except error:
+                continue
+            except NotImplementedError:
+                raise Unusable("nothing yet", EMPTY) from None
+            except Exception as other:
+                return wrong(f"{type(other).__name__} for {words}", explain(other, args))
+            return wrong(f"{words} gives {result!r}", explain(result, args))
+        return RIGHT
+
+    return look

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, wrong
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, near, wrong
 from modarch_utils.checks.ex1.match import match
 from modarch_utils.checks.ex1.parts import Parts
-from modarch_utils.checks.ex1.probe import BlockProbe, near, sizes
+from modarch_utils.checks.ex1.probe import BlockProbe, sizes
 
 SHAPE = (2, 64, 32, 32)
 ODD = (2, 16, 10, 13)  # no two sides alike, so that an error's numbers name the axis

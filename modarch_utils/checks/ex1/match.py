@@ -10,8 +10,8 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Seen, wrong
-from modarch_utils.checks.ex1.probe import BlockProbe, near
+from modarch_utils.checks.core import RIGHT, Seen, near, wrong
+from modarch_utils.checks.ex1.probe import BlockProbe
 from modarch_utils.models.convnext import Block
 
 OTHER_EPS = (1e-5, 1e-3, 1e-8, 1e-12, 0.0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import Unusable, call
+from modarch_utils.checks.core import Unusable, call, near
 
 # Odd sides that differ from each other and from the channels: a mixed-up axis cannot hide.
 HEIGHT, WIDTH = 19, 17
@@ -33,12 +33,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "Hardswish": F.hardswish,
 }
-
-
-def near(a: Tensor, b: Tensor, tolerance: float = SAME) -> bool:
-    """Whether two tensors agree, relative to their largest number."""
-    size = max(a.abs().max().item(), b.abs().max().item())
-    return bool((a - b).abs().max() <= tolerance * size)
 
 
 class BlockProbe:

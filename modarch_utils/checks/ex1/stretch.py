@@ -6,8 +6,7 @@ import torch
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
 from modarch_utils.models.convnext import GRN
 
 

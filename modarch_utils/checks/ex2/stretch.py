@@ -3,8 +3,18 @@
 import math
 import random
 from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, wrong
+from modarch_utils.checks.core import (
+    Case,
+    Part,
+    Report,
+    Unusable,
+    given,
+    number,
+    one_row,
+)
 
 
 def check_share_of_pixels(function: Callable[[Callable, int], float], seed: int = 0) -> Report:
@@ -14,51 +24,7 @@ def check_share_of_pixels(function: Callable[[Callable, int], float], seed: int 
         function: ``function(schedule, total_epochs)``; schedule goes from an epoch to a dictionary.
         seed: decides the schedules that it is tried with.
     """
-    draw = random.Random(seed)
-
-    def look(lengths: list[int], sizes: list[int]) -> Seen:
-        epochs = [s for n, s in zip(lengths, sizes, strict=True) for _ in range(n)]
-
-        def schedule(epoch: int) -> dict:
-            if not 0 <= epoch < len(epochs):
-                raise ValueError(f"There are epochs 0 to {len(epochs) - 1}, not {epoch}.")
-            return {"image_size": epochs[epoch], "randaugment": 5, "mixup": 0.0}
-
-        came = call(function, schedule, len(epochs))
-        if not isinstance(came, int | float):
-            return wrong(f"a {type(came).__name__}", "Return one number.")
-        largest = max(epochs)
-        guesses = {
-            "": sum(s**2 for s in epochs) / len(epochs) / largest**2,
-            "Pixels grow with the square of the side.": sum(epochs) / len(epochs) / largest,
-            "Compare with the largest size, wherever it comes.": sum(s**2 for s in epochs)
-            / len(epochs)
-            / epochs[-1] ** 2,
-            "Stages have different lengths: add up epochs.": sum(s**2 for s in sizes)
-            / len(sizes)
-            / largest**2,
-            "That is what is saved; asked for is what remains.": 1
-            - sum(s**2 for s in epochs) / len(epochs) / largest**2,
-        }
-        for likely, value in guesses.items():
-            if math.isclose(came, value, rel_tol=1e-6):
-                return wrong(f"{came:.3f}", likely) if likely else RIGHT
-        return wrong(f"{came:.3f}", "Add up size² over all epochs, and divide by the largest sum.")
-
-    rows = Rows(
-        {
-            "three stages": "0.604 for the lesson's schedule",
-            "unequal stages": "every epoch counts once",
-            "shrinking": "the largest size may come first",
-            "one size": "exactly 1",
-        }
-    )
-    rows.add("three stages", lambda: look([50, 50, 50], [128, 192, 256]))
-    lengths = [draw.randint(2, 9), draw.randint(20, 40), draw.randint(50, 60)]
-    rows.add("unequal stages", lambda: look(lengths, [96, 160, 288]), after=("three stages",))
-    rows.add("shrinking", lambda: look(lengths, [224, 160, 96]), after=("unequal stages",))
-    rows.add("one size", lambda: look([draw.randint(2, 9)], [160]), after=("three stages",))
-    return rows.report("share_of_pixels")
+    return share_of_pixels(seed).check(function)
 
 
 def check_batch_size(function: Callable[[int, int, int], int], seed: int = 0) -> Report:
@@ -68,38 +34,123 @@ def check_batch_size(function: Callable[[int, int, int], int], seed: int = 0) ->
         function: ``function(image_size, largest_size, largest_batch)``.
         seed: decides the sizes that it is tried with.
     """
+    return batch_size(seed).check(function)
+
+
+def _scheduled(lengths: list[int], sizes: list[int]) -> Case:
+    """A case: a schedule with stages of these lengths and sizes, and its number of epochs."""
+    epochs = [size for n, size in zip(lengths, sizes, strict=True) for _ in range(n)]
+
+    def schedule(epoch: int) -> dict:
+        if not 0 <= epoch < len(epochs):
+            raise ValueError(f"There are epochs 0 to {len(epochs) - 1}, not {epoch}.")
+        return {"image_size": epochs[epoch], "randaugment": 5, "mixup": 0.0}
+
+    return given(schedule, len(epochs))
+
+
+def _share(
+    power: int = 2, largest: Callable = max, count: Callable = list
+) -> Callable[[Callable, int], float]:
+    """The share with another power of the side, another largest side or other epochs counted."""
+
+    def function(schedule: Callable, total: int) -> float:
+        sides = [schedule(epoch)["image_size"] for epoch in range(total)]
+        counted = list(count(sides))
+        return sum(s**power for s in counted) / len(counted) / largest(sides) ** power
+
+    return function
+
+
+@cache
+def share_of_pixels(seed: int = 0) -> Part:
+    """Schedules whose stages are of equal length, of others, in another order, and one alone."""
     draw = random.Random(seed)
-
-    def look(size: int, largest: int, batch: int) -> Seen:
-        came = call(function, size, largest, batch)
-        words = f"{came!r} at {size} pixels where {batch} fit at {largest}"
-        if type(came) is not int:
-            return wrong(words, "A batch counts pictures: make it an int.")
-        if came < 8:
-            return wrong(words, "At least 8, even if they do not fit.")
-        if came % 8:
-            return wrong(words, "Round down to a multiple of 8.")
-        if came > 8 and came * size**2 > batch * largest**2:
-            return wrong(words, "They do not fit: round down, and compare pixels.")
-        if (came + 8) * size**2 <= batch * largest**2:
-            return wrong(words, "More would fit: a picture of half the side has a quarter.")
-        return RIGHT
-
-    rows = Rows(
-        {
-            "half the side": "four times as many",
-            "same size": "the same batch",
-            "odd ratios": "the largest multiple of 8 that fits",
-            "never none": "8 at least",
-        }
+    lengths = [draw.randint(2, 9), draw.randint(20, 40), draw.randint(50, 60)]
+    right = _share()
+    cases = {
+        "three stages": _scheduled([50] * 3, [128, 192, 256]),
+        "unequal stages": _scheduled(lengths, [96, 160, 288]),
+        "shrinking": _scheduled(lengths, [224, 160, 96]),
+        "one size": _scheduled([draw.randint(2, 9)], [160]),
+    }
+    known = {
+        "three stages": {
+            "Pixels grow with the square of the side.": _share(power=1),
+            "That is what is saved; asked for is what remains.": lambda *args: 1 - right(*args),
+        },
+        "unequal stages": {
+            "Stages have different lengths: add up epochs.": _share(count=set),
+        },
+        "shrinking": {
+            "Compare with the largest size, wherever it comes.": _share(largest=lambda s: s[-1]),
+        },
+    }
+    first = ("three stages",)
+    after = {"unequal stages": first, "shrinking": ("unequal stages",), "one size": first}
+    words = "Add up size² over all epochs, and divide by the largest sum."
+    looks = tuple(
+        one_row(row, [case], words, known.get(row), after=after.get(row, ()))
+        for row, case in cases.items()
     )
-    rows.add("half the side", lambda: look(128, 256, 64))
-    rows.add("same size", lambda: look(256, 256, 64))
+    expected = {
+        "three stages": "0.604 for the lesson's schedule",
+        "unequal stages": "every epoch counts once",
+        "shrinking": "the largest size may come first",
+        "one size": "exactly 1",
+    }
+    return Part("share_of_pixels", expected, right, looks, lambda result, _: number(result))
+
+
+def _batch(power: int = 2, least: int = 8, to: Callable = math.floor, unit: int = 8) -> Callable:
+    """The batch with another power of the side, another minimum, rounding or unit."""
+
+    def function(size: int, largest: int, batch: int) -> int:
+        fits = Fraction(batch * largest**power, size**power)
+        return max(to(fits / unit) * unit, least)
+
+    return function
+
+
+@cache
+def batch_size(seed: int = 0) -> Part:
+    """Sizes with a whole ratio, with none, with ratios of all kinds, and a picture too large."""
+    draw = random.Random(seed)
     sizes = [(draw.randrange(64, 250), 256, draw.randrange(8, 200)) for _ in range(200)]
+    rows = {
+        "half the side": ("four times as many", [given(128, 256, 64)]),
+        "same size": ("the same batch", [given(256, 256, 64)]),
+        "odd ratios": ("the largest multiple of 8 that fits", [given(*some) for some in sizes]),
+        "never none": ("8 at least", [given(512, 256, 8)]),
+    }
+    known = {
+        "half the side": {
+            "More would fit: a picture of half the side has a quarter.": _batch(power=1)
+        },
+        "odd ratios": {
+            "They do not fit: round down, and compare pixels.": (
+                _batch(to=round),
+                _batch(to=math.ceil),
+            ),
+            "Round down to a multiple of 8.": _batch(unit=1),
+        },
+        "never none": {"At least 8, even if they do not fit.": _batch(least=0)},
+    }
+    words = "The largest multiple of 8 of which no more pixels are asked for than fit."
+    after = {"odd ratios": ("half the side",)}
+    looks = tuple(
+        one_row(row, cases, words, known.get(row), after=after.get(row, ()))
+        for row, (_, cases) in rows.items()
+    )
+    expected = {row: text for row, (text, _) in rows.items()}
+    return Part("batch_size", expected, _batch(), looks, _whole)
 
-    def odd() -> Seen:
-        return next((seen for s in sizes if not (seen := look(*s)).passed), RIGHT)
 
-    rows.add("odd ratios", odd, after=("half the side",))
-    rows.add("never none", lambda: look(512, 256, 8))
-    return rows.report("batch_size")
+def _whole(result: object, args: tuple) -> int:
+    if type(result) is not int:
+        came = f"{result!r} at {args[0]} pixels"
+        raise Unusable(came, "A batch counts pictures: make it an int.")
+    return result
+
+
+PARTS = share_of_pixels, batch_size

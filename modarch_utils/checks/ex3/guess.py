@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modarch_utils.checks.core import Seen, Unusable, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import Seen, Unusable, near, wrong
 
 
 class Guess(NamedTuple):

@@ -12,8 +12,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import BitImageProcessor
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
 from modarch_utils.checks.ex3.guess import tensor
 from modarch_utils.checks.ex3.tokens import Case, networks
 

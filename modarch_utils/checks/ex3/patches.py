@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, near, wrong
 from modarch_utils.checks.ex3.guess import tensor
 from modarch_utils.checks.ex3.similarity import kept
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, near, wrong
 from modarch_utils.checks.ex3.guess import Guess, named, tensor
 
 MATRIX = {

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
 from modarch_utils.checks.ex3.guess import tensor
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 

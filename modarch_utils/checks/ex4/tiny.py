@@ -27,8 +27,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import Unusable, call
-from modarch_utils.checks.ex1.probe import near
+from modarch_utils.checks.core import Unusable, call, near
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 
