@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).parent
 
@@ -13,6 +14,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # On the small shared machines that run the tests a second thread costs more than it gives, and one
 # thread sums in one order. Set before torch is imported; a test of threads sets its own number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples on every machine, and time enough for a busy one.
+settings.register_profile("house", derandomize=True, deadline=None, max_examples=30)
+settings.load_profile("house")
 
 # Files that take longer than the rest together; `make test-quick` leaves them out.
 SLOW = [
@@ -66,3 +71,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue  # a notebook
         if item.path.relative_to(HERE).with_suffix("").as_posix() in SLOW:
             item.add_marker("slow")
+
+
+@pytest.fixture
+def one_thread():
+    """Torch sums in one order, whatever the environment says."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
