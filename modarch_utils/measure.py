@@ -9,7 +9,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 Step = Callable[[], Any]
+T = TypeVar("T")
 
 
 def count_params(model: nn.Module, *, trainable: bool = False) -> int:
@@ -99,10 +101,7 @@ class Ratio:
 
 def latency(fn: Step, *, warmup: int = 3, repeats: int = 20) -> Latency:
     """Times `fn()`, which may run on a GPU; the first `warmup` calls are not counted."""
-    _check(repeats)
-    _warm(warmup, fn)
-    q1, median, q3 = _quartiles(_seconds(fn) for _ in range(repeats))
-    return Latency(median, q1, q3)
+    return _latency(_in_turns({"fn": fn}, warmup, repeats)["fn"])
 
 
 def compare(
@@ -119,39 +118,32 @@ def compare(
     slow second of the machine then spoils one pair and not one side. On one CPU thread
     `clock=time.process_time` is steadier still, as it stops while other programs have the core.
     """
-    _check(repeats)
-    _warm(warmup, ours, reference)
-    mine, theirs = [], []
-    for i in range(repeats):
-        for fn, seconds in ((ours, mine), (reference, theirs))[:: 1 if i % 2 == 0 else -1]:
-            seconds.append(_seconds(fn, clock))
+    mine, theirs = _in_turns(
+        {"ours": ours, "reference": reference}, warmup, repeats, clock
+    ).values()
     q1, median, q3 = _quartiles(b / a for a, b in zip(mine, theirs, strict=True))
     return Ratio(median, q1, q3, _quartiles(mine)[1], _quartiles(theirs)[1])
 
 
 def take_turns(
-    steps: Mapping[str, Step], *, warmup: int = 1, rounds: int = 7
+    steps: Mapping[str, Step],
+    *,
+    warmup: int = 1,
+    rounds: int = 7,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, Latency]:
     """Time several steps, one call of each in every round, in alternating order.
 
-    A slow second of the machine then spoils one round of all and not all rounds of one. On one CPU
-    thread the time is the processor's, which stops while other programs have the core; with more
-    threads or a GPU it is the wall clock's.
+    A slow second of the machine then spoils one round of all and not all rounds of one. Without
+    `clock`, on one CPU thread the time is the processor's, which stops while other programs have
+    the core; with more threads or a GPU it is the wall clock's.
 
     Raises:
         ValueError: fewer than one round.
     """
-    _check(rounds)
     alone = torch.get_num_threads() == 1 and not torch.accelerator.is_available()
-    clock = time.process_time if alone else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(-warmup, rounds):
-        for name, step in list(steps.items())[:: 1 if i % 2 == 0 else -1]:
-            once = _seconds(step, clock)
-            if i >= 0:
-                seconds[name].append(once)
-    found = {name: _quartiles(taken) for name, taken in seconds.items()}
-    return {name: Latency(median, q1, q3) for name, (q1, median, q3) in found.items()}
+    clock = clock or (time.process_time if alone else time.perf_counter)
+    return {name: _latency(s) for name, s in _in_turns(steps, warmup, rounds, clock).items()}
 
 
 def throughput(fn: Step, items: int, *, warmup: int = 3, repeats: int = 20) -> float:
@@ -172,7 +164,12 @@ class Threads:
 
 
 def best_threads(
-    step: Step, candidates: Iterable[int] | None = None, *, warmup: int = 2, repeats: int = 7
+    step: Step,
+    candidates: Iterable[int] | None = None,
+    *,
+    warmup: int = 2,
+    repeats: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Threads:
     """Measures `step()` with several numbers of torch threads and names the best.
 
@@ -182,18 +179,17 @@ def best_threads(
 
     `candidates`: 1, 2, 4, ... up to the number of cores if None.
     """
-    _check(repeats)
     before = torch.get_num_threads()
     if candidates is None:
         candidates = [2**i for i in range((os.cpu_count() or 1).bit_length())]
-    times: dict[int, list[float]] = {n: [] for n in sorted(candidates)}
+
+    def with_threads(n: int) -> None:
+        torch.set_num_threads(n)
+        step()
+
+    steps = {n: partial(with_threads, n) for n in sorted(candidates)}
     try:
-        for i in range(warmup + repeats):
-            for n, seconds in times.items():
-                torch.set_num_threads(n)
-                elapsed = _seconds(step)
-                if i >= warmup:
-                    seconds.append(elapsed)
+        times = _in_turns(steps, warmup, repeats, clock)
     finally:
         torch.set_num_threads(before)
     medians = {n: _quartiles(seconds)[1] for n, seconds in times.items()}
@@ -297,12 +293,28 @@ def _root(covariance: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
-def _seconds(fn: Step, clock: Callable[[], float] = time.perf_counter) -> float:
-    _synchronize()
-    start = clock()
-    fn()
-    _synchronize()
-    return clock() - start
+def _in_turns(
+    steps: Mapping[T, Step],
+    warmup: int,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[T, list[float]]:
+    """Seconds of each step's calls: one of each in every round, in alternating order.
+
+    Raises ValueError for less than one round.
+    """
+    if rounds < 1:
+        raise ValueError(f"Times need repeats, at least 1, not {rounds}.")
+    seconds: dict[T, list[float]] = {name: [] for name in steps}
+    for i in range(-warmup, rounds):
+        for name in list(steps)[:: -1 if i % 2 else 1]:
+            _synchronize()
+            start = clock()
+            steps[name]()
+            _synchronize()
+            if i >= 0:
+                seconds[name].append(clock() - start)
+    return seconds
 
 
 def _synchronize() -> None:
@@ -311,16 +323,9 @@ def _synchronize() -> None:
         torch.accelerator.synchronize()
 
 
-def _warm(times: int, *fns: Step) -> None:
-    for _ in range(times):
-        for fn in fns:
-            fn()
-    _synchronize()
-
-
-def _check(repeats: int) -> None:
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}.")
+def _latency(seconds: list[float]) -> Latency:
+    q1, median, q3 = _quartiles(seconds)
+    return Latency(median, q1, q3)
 
 
 def _quartiles(values: Iterable[float]) -> list[float]:
