@@ -143,47 +143,6 @@ class EncoderLayer(nn.Module):
         return x
 
 
-class TransformerEncoder(nn.Module):
-    """A stack of encoder layers, without embedding, positions or output layer.
-
-    Args:
-        dim, num_heads, mlp_dim, dropout, norm_first, activation, causal: see
-            :class:`EncoderLayer`.
-        depth: layers; the paper has 6.
-
-    Raises:
-        ValueError: ``num_heads`` does not divide ``dim``.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_dim: int,
-        depth: int = 6,
-        dropout: float = 0.0,
-        norm_first: bool = False,
-        activation: Callable[[Tensor], Tensor] = F.relu,
-        *,
-        causal: bool = False,
-    ):
-        super().__init__()
-        self.layers = nn.Sequential(
-            *[
-                EncoderLayer(
-                    dim, num_heads, mlp_dim, dropout, norm_first, activation, causal=causal
-                )
-                for _ in range(depth)
-            ]
-        )
-        # With norm_first no layer normalises its sum, so that the last sum still needs it.
-        self.norm = nn.LayerNorm(dim) if norm_first else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, L, dim)`` to ``(N, L, dim)``."""
-        return self.norm(self.layers(x))
-
-
 def sinusoidal_positions(length: int, dim: int) -> Tensor:
     """Positions as sines and cosines of ever longer waves, to be added to the input (section 3.5).
 

@@ -1,11 +1,11 @@
-"""Our Transformer encoder against torch's, with the same weights."""
+"""Our layers of the Transformer against torch's, with the same weights."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modarch_utils.models.transformer import EncoderLayer, MultiHeadAttention, TransformerEncoder
+from modarch_utils.models.transformer import EncoderLayer, MultiHeadAttention
 from tests.parity.near import assert_near, assert_same
 
 RENAMES = {
@@ -51,18 +51,6 @@ def test_causal_gelu_layer_equals_torch():
     )
     mask = nn.Transformer.generate_square_subsequent_mask(11)
     assert_same(ours, theirs, (3, 11, 24), torch_names, src_mask=mask, is_causal=True)
-
-
-@pytest.mark.parametrize("norm_first", [False, True], ids=["post-norm", "pre-norm"])
-def test_stack_equals_torch(norm_first):
-    ours = TransformerEncoder(24, 3, 40, depth=3, norm_first=norm_first)
-    theirs = nn.TransformerEncoder(
-        nn.TransformerEncoderLayer(24, 3, 40, dropout=0.0, norm_first=norm_first, batch_first=True),
-        3,
-        norm=nn.LayerNorm(24) if norm_first else None,
-        enable_nested_tensor=False,
-    )
-    assert_same(ours, theirs, (2, 7, 24), torch_names)
 
 
 @pytest.mark.parametrize("causal", [False, True])
