@@ -624,3 +624,36 @@ def refuses(
         return RIGHT
 
     return look
+
+
+def no_graph(case: Case, likely: str) -> Callable[[Callable], Seen]:
+    """A property: the result, a tensor, asks for no gradient."""
+
+    def look(function: Callable) -> Seen:
+        if not call(function, *case()).requires_grad:
+            return RIGHT
+        return wrong("a result with a graph behind it", likely)
+
+    return look
+
+
+def same_dtype(case: Case, likely: str) -> Callable[[Callable], Seen]:
+    """A property: the result has the dtype of the first argument, a tensor."""
+
+    def look(function: Callable) -> Seen:
+        first, *rest = case()
+        dtype = call(function, first, *rest).dtype
+        return RIGHT if dtype == first.dtype else wrong(f"{dtype} from {first.dtype}", likely)
+
+    return look
+
+
+def repeatable(case: Case, likely: str) -> Callable[[Callable], Seen]:
+    """A property: the same arguments give the same result."""
+
+    def look(function: Callable) -> Seen:
+        if agree(call(function, *case()), call(function, *case())):
+            return RIGHT
+        return wrong("another result at the second call", likely)
+
+    return look

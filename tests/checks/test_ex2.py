@@ -1,12 +1,11 @@
-"""The check of exercise 2: right answers pass, and each mistake is called by its name."""
-
-import inspect
+"""The check of exercise 2: right answers pass, and what is no answer is refused in words."""
 
 import pytest
 
 from modarch_utils.checks import ex2
-from tests.checks.ex2 import right, wrong
-from tests.checks.mistakes import assert_distinct, assert_names
+from modarch_utils.checks.ex2 import stretch
+from tests.checks.answers import answer
+from tests.checks.ex2 import right
 
 
 def name(value):
@@ -26,56 +25,55 @@ def test_right_general_answers_pass(general, seed):
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize(("answer", "rows", "words"), wrong.THREE, ids=name)
-def test_each_mistake_is_named(answer, rows, words):
-    assert_names(ex2.check_three_stages(answer), set(rows.split("|")), words)
+@pytest.mark.parametrize("seed", range(5))
+def test_right_answers_to_the_stretch_parts_pass(seed):
+    assert stretch.check_share_of_pixels(right.share, seed).passed
+    assert stretch.check_batch_size(right.batch, seed).passed
 
 
-@pytest.mark.parametrize(("answer", "rows", "words"), wrong.GENERAL, ids=name)
-@pytest.mark.parametrize("seed", range(3))
-def test_each_mistake_in_the_general_one_is_named(answer, rows, words, seed):
-    assert_names(ex2.check_schedule(answer, seed), set(rows.split("|")), words)
+def constant(*_):
+    return {"image_size": 128, "randaugment": 5, "mixup": 0.0}
 
 
-def test_there_are_enough_answers():
-    assert len(right.ANSWERS) >= 6
-    assert len(wrong.THREE) >= 15 and len(wrong.GENERAL) >= 15
-    assert_distinct(wrong.THREE)
-    assert_distinct(wrong.GENERAL)
-    helpers = {wrong.refuse, wrong.row, wrong.blend, wrong.right}
-    assert {answer for answer, *_ in wrong.THREE + wrong.GENERAL} == {
-        f for f in vars(wrong).values() if inspect.isfunction(f)
-    } - helpers
-    assert ex2.check_schedule(wrong.right).passed  # what the wrong ones are made from
+def nan(*_):
+    return {"image_size": 128, "randaugment": float("nan"), "mixup": float("inf")}
 
 
-@pytest.mark.parametrize("answer", [None, 3, dict, lambda *_: {}, lambda *_: float("nan"), print])
-def test_odd_things_are_refused(answer):
-    for check in (ex2.check_three_stages, ex2.check_schedule):
-        report = check(answer)
+@pytest.mark.parametrize(
+    "odd", [None, 3, dict, lambda *_: {}, lambda *_: float("nan"), print, constant, nan]
+)
+def test_odd_things_are_refused(odd):
+    for check in (
+        ex2.check_three_stages,
+        ex2.check_schedule,
+        stretch.check_share_of_pixels,
+        stretch.check_batch_size,
+    ):
+        report = check(odd)
         assert not report.passed
         assert all(f.likely for f in report.findings if f.passed is False)
 
 
-def test_nan_and_constants_are_not_right():
-    def constant(*_):
-        return {"image_size": 128, "randaugment": 5, "mixup": 0.0}
-
-    def nan(*_):
-        return {"image_size": 128, "randaugment": float("nan"), "mixup": float("inf")}
-
-    for answer in (constant, nan):
-        for check in (ex2.check_three_stages, ex2.check_schedule):
-            assert not check(answer).passed
+def unwritten(*_):
+    raise NotImplementedError()
 
 
 def test_unwritten_functions_get_no_points():
-    for report in (ex2.check_three_stages(wrong.empty), ex2.check_schedule(wrong.unwritten)):
+    for report in (ex2.check_three_stages(unwritten), ex2.check_schedule(unwritten)):
         assert report.points(4) == 0
         assert "still to be written" in str(report)
 
 
+def test_two_mistakes_have_a_row_each():
+    change = {"stage / max(num_stages - 1, 1)": "stage / num_stages", "round(": "float("}
+    report = ex2.check_schedule(answer("ex2", "progressive_schedule", change))
+    wrong = {f.what: f.likely for f in report.findings if f.passed is False}
+    assert "never arrives at last" in wrong["steps"]
+    assert set(wrong) == {"steps", "image_size"}
+
+
 def test_the_students_table_survives_the_check():
-    table = [dict(row) for row in wrong.TABLE]
-    ex2.check_three_stages(wrong.own_table)
-    assert table == wrong.TABLE
+    table = [constant() | {"image_size": size} for size in (128, 192, 256)]
+    kept = [dict(row) for row in table]
+    ex2.check_three_stages(lambda epoch: table[epoch // 50])
+    assert table == kept

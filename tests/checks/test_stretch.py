@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from modarch_utils.checks.ex1.stretch import check_from_timm, check_grn
-from modarch_utils.checks.ex2.stretch import check_batch_size, check_share_of_pixels
 from modarch_utils.models.convnext import GRN, Block
 from tests.checks.mistakes import assert_names
 
@@ -127,74 +126,3 @@ def test_from_timm():
         (lambda theirs: nn.Identity(), {"same numbers"}, "gamma is not copied"),
     ):
         assert_names(check_from_timm(answer), rows, words)
-
-
-def squares(schedule, total):
-    return [schedule(e)["image_size"] ** 2 for e in range(total)]
-
-
-def test_share_of_pixels():
-    def right(schedule, total):
-        return sum(squares(schedule, total)) / total / max(squares(schedule, total))
-
-    def sides(schedule, total):
-        return sum(p**0.5 for p in squares(schedule, total)) / total / 256
-
-    def last(schedule, total):
-        return sum(squares(schedule, total)) / total / squares(schedule, total)[-1]
-
-    def stages(schedule, total):
-        found = set(squares(schedule, total))
-        return sum(found) / len(found) / max(found)
-
-    def saved(schedule, total):
-        return 1 - right(schedule, total)
-
-    def one_too_many(schedule, total):
-        return sum(schedule(e)["image_size"] for e in range(total + 1))
-
-    assert check_share_of_pixels(right).passed
-    for answer, rows, words in (
-        (sides, {"three stages"}, "square of the side"),
-        (last, {"shrinking"}, "largest size, wherever"),
-        (stages, {"unequal stages"}, "add up epochs"),
-        (saved, {"three stages"}, "what remains"),
-        (one_too_many, {"three stages"}, "There are epochs 0 to 149"),
-        (unwritten, {"three stages"}, "Replace"),
-    ):
-        report = check_share_of_pixels(answer)
-        assert not report.passed and words in str(report).replace("\n" + " " * 18, " ")
-        assert {f.what for f in report.findings if f.passed is False} == rows
-
-
-def test_batch_size():
-    def right(size, largest, batch):
-        return max((batch * largest * largest // (size * size)) & ~7, 8)
-
-    def by_side(size, largest, batch):
-        return max(batch * largest // size // 8 * 8, 8)
-
-    def fraction(size, largest, batch):
-        return batch * (largest / size) ** 2
-
-    def nearest(size, largest, batch):
-        return max(8 * round(batch * (largest / size) ** 2 / 8), 8)
-
-    def any_number(size, largest, batch):
-        return max(int(batch * (largest / size) ** 2), 8)
-
-    def none(size, largest, batch):
-        return batch * largest**2 // size**2 // 8 * 8
-
-    assert check_batch_size(right).passed
-    for answer, words in (
-        (by_side, "a picture of half the side has a quarter"),
-        (fraction, "make it an int"),
-        (nearest, "round down, and compare pixels"),
-        (any_number, "a multiple of 8"),
-        (none, "At least 8"),
-        (unwritten, "Replace"),
-    ):
-        report = check_batch_size(answer)
-        assert not report.passed
-        assert any(words in f.likely for f in report.findings)

@@ -348,15 +348,26 @@ def progressive_schedule(seed: int = 0) -> Part:
         )
     )
     odd = draw.choice((22, 25, 26, 29))
-    even, uneven, one = (
-        [given(epoch, epochs, number, begin, last) for epoch in range(epochs)]
-        for epochs, number, begin in ((240, 4, first), (odd, 4, first), (6, 1, last))
+    even, uneven, two, one = (
+        [given(epoch, epochs, number, *ends) for epoch in range(epochs)]
+        for epochs, number, ends in (
+            (240, 4, (first, last)),
+            (odd, 4, (first, last)),
+            (240, 2, (first, last)),
+            (6, 1, (last, last)),
+        )
     )
+    several = [*even, *two]
 
     def shares(results: list[dict]) -> list[list[float]]:
         """How far on the way each stage is, by the two settings that are not rounded."""
+        parts = (4, results[: len(even)]), (2, results[len(even) :])
         return [
-            [(v - first[key]) / (last[key] - first[key]) for v in _by_stage(4, key, results)]
+            [
+                (value - first[key]) / (last[key] - first[key])
+                for number, part in parts
+                for value in _by_stage(number, key, part)
+            ]
             for key in KEYS[1:]
         ]
 
@@ -368,7 +379,7 @@ def progressive_schedule(seed: int = 0) -> Part:
         return refuses(*(given(e, odd, 4, first, last) for e in numbers), explain=_refused)
 
     keeps = keeps_arguments(
-        *(given(epoch, 10, 2, first, last) for epoch in (0, 5, 9)),
+        *(given(epoch, 10, 2, first, last) for epoch in (5, 9, 0)),
         changed="The function writes into its arguments: build a new dictionary.",
         shared="Who changes the result changes your argument: return a copy, dict(...).",
         names="first or last",
@@ -397,7 +408,7 @@ def progressive_schedule(seed: int = 0) -> Part:
     looks = (
         keys,
         one_row("stages", even, number, NUMBERS, lambda results: min(len(_starts(results)), 9)),
-        one_row("steps", even, step, STEPS, shares, same=some, after=counted, carries=True),
+        one_row("steps", several, step, STEPS, shares, same=some, after=counted, carries=True),
         *rest,
         one_row("uneven edges", uneven, edge, LENGTHS, _edges, after=begun),
         one_row("one stage", one, same, view=lambda results: [*results[0].values()], same=some),

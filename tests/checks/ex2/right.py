@@ -205,3 +205,15 @@ ANSWERS = [
     (package_three, package_general),
     (match_three, dataclass_general),
 ]
+
+
+# The stretch parts.
+
+
+def share(schedule, total):
+    squares = [schedule(epoch)["image_size"] ** 2 for epoch in range(total)]
+    return sum(squares) / total / max(squares)
+
+
+def batch(size, largest, batch):
+    return max((batch * largest * largest // (size * size)) & ~7, 8)
