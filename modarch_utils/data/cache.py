@@ -35,7 +35,7 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
     folder and process.
     """
     try:
-        _write(path, save(tensors, metadata={"sha256": _digest(tensors)}))
+        write_whole(path, save(tensors, metadata={"sha256": _digest(tensors)}))
     except OSError as error:
         # Windows replaces no file that another process reads, and then that one is good.
         if path.parent in _warned or read(path) is not None:
@@ -48,7 +48,8 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
         )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """A whole file or none: written to the side, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -1,17 +1,17 @@
 """One file that holds a run between two epochs, written so that a kill cannot damage it."""
 
 import hashlib
+import io
 import json
-import os
 import pickle
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from modarch_utils.data.cache import write_whole
 from modarch_utils.training.config import TrainConfig
 
 NAME = "checkpoint.pt"
@@ -48,20 +48,10 @@ def _digest(*parts: Any) -> str:
 
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Writes `folder/checkpoint.pt`, and its history as `folder/history.json` for people."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / NAME, lambda file: torch.save(state, file))
-    text = json.dumps(state["history"], indent=1)
-    _write(folder / "history.json", lambda file: file.write(text.encode()))
-
-
-def _write(path: Path, writer: Callable[[BinaryIO], Any]) -> None:
-    """A whole file or none: written to the side, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "wb") as file:
-        writer(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    file = io.BytesIO()
+    torch.save(state, file)
+    write_whole(folder / NAME, file.getvalue())
+    write_whole(folder / "history.json", json.dumps(state["history"], indent=1).encode())
 
 
 def load(folder: Path, expected: dict[str, str]) -> dict[str, Any] | None:
