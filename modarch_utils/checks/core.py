@@ -557,14 +557,14 @@ def _spoil(result: object) -> None:
 
 
 def keeps_arguments(
-    *cases: Case, changed: str, shared: str, names: str = "an argument"
+    *cases: Case, changed: str, shared: str = "", names: str = "an argument"
 ) -> Callable[[Callable], Seen]:
     """A property: arguments are as before after the call, and after a change of the result.
 
     Args:
         cases: what it is tried with.
         changed: words for a function that writes into its arguments.
-        shared: words for one whose result is an argument, or a part of one.
+        shared: words for one whose result is an argument, or a part of one; "" allows that.
         names: what the arguments are, for the message.
     """
 
@@ -574,7 +574,8 @@ def keeps_arguments(
             result = call(function, *args)
             if not agree(args, before, 0):
                 return wrong(f"{names} has changed after a call", changed)
-            _spoil(result)
+            if shared:
+                _spoil(result)
             if not agree(args, before, 0):
                 return wrong(f"the result is {names} itself", shared)
         return RIGHT
