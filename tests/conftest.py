@@ -27,6 +27,7 @@ SLOW = [
     "checks/test_ex5",
     "data/test_pairs",
     "data/test_scene_geometry",
+    "data/test_rendering",
     "data/test_scenes",
     "grading/test_class",
     "grading/test_solutions",

@@ -1,19 +1,16 @@
-"""Pairs: the same bytes however they are asked for, two different things, truthful about sides."""
+"""Pairs: two different things, truthful about sides, each in the other's light."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from modarch_utils.data import factors, pairs, renderer, scenes, sdf
+from tests.data.pictures import same
 
 N = 96
-
-
-def same(a: pairs.Pairs, b: pairs.Pairs) -> bool:
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(pairs.Pairs))
 
 
 @pytest.fixture(scope="module")
@@ -24,31 +21,6 @@ def batch() -> pairs.Pairs:
 @pytest.fixture(scope="module")
 def objects() -> tuple[factors.Factors, factors.Factors]:
     return pairs.draw(N, seed=5)
-
-
-# -- the same bytes --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("first,n", [(0, 1), (17, 1), (30, 7)])
-def test_bytes_do_not_depend_on_number_or_start(batch, first, n):
-    assert same(pairs.render(n, 64, seed=5, start=first), batch[first : first + n])
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_bytes_do_not_depend_on_threads_or_chunks(batch, threads, monkeypatch):
-    before = torch.get_num_threads()
-    monkeypatch.setattr(renderer, "PIXELS_AT_ONCE", 13 * 64**2)  # eight uneven chunks
-    torch.set_num_threads(threads)
-    try:
-        assert same(pairs.render(N, 64, seed=5), batch)
-        assert torch.get_num_threads() == threads  # the setting is put back
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_seeds_and_samples_differ(batch):
-    assert not torch.equal(pairs.render(8, 64, seed=6).images, batch[:8].images)
-    assert len({image.numpy().tobytes() for image in batch.images}) == N
 
 
 def test_streams_are_not_those_of_scenes(objects):
@@ -277,72 +249,3 @@ def test_both_throw_shadows_on_the_ground(objects):
         # The other one's shadow is missing; an object may hide its own where the sun is behind us.
         missing = ((alone.int() - both > 25) & ground).flatten(1).any(1)
         assert missing.float().mean() > 0.85
-
-
-# -- the cache and its arguments -------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path))
-    return tmp_path / "scenes"
-
-
-@pytest.fixture
-def renders(monkeypatch) -> list:
-    """One entry for each time that pictures are rendered."""
-    calls, picture = [], pairs.picture
-
-    def counted(left, right, size, done):
-        calls.append(len(left))
-        return picture(left, right, size, done)
-
-    monkeypatch.setattr(pairs, "picture", counted)
-    return calls
-
-
-def test_second_load_reads_what_the_first_wrote(folder, renders, capfd):
-    first, second = pairs.load(4, 32, seed=2), pairs.load(4, 32, seed=2)
-    assert renders == [4]
-    assert same(first, second) and same(first, pairs.render(4, 32, seed=2))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_every_argument_is_part_of_the_key(folder, renders, monkeypatch):
-    pairs.load(3, 32)
-    for other in ({"n": 4}, {"size": 33}, {"seed": 1}):
-        pairs.load(**{"n": 3, "size": 32, **other})
-    monkeypatch.setattr(scenes, "version", lambda: "another")
-    pairs.load(3, 32)
-    assert renders == [3, 4, 3, 3, 3]
-
-
-def test_a_damaged_file_is_rendered_anew(folder, renders):
-    good = pairs.load(4, 32)
-    (path,) = folder.iterdir()
-    data = bytearray(path.read_bytes())
-    data[-500] ^= 1
-    path.write_bytes(data)
-    assert same(pairs.load(4, 32), good) and same(pairs.load(4, 32), good)
-    assert renders == [4, 4]
-
-
-def test_people_see_a_progress_bar(folder, capfd):
-    pairs.load(2, 32, progress=True)
-    assert "Rendering pairs" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "arguments,message",
-    [
-        ({"n": 0}, "at least 1"),
-        ({"size": 31}, "32 to 256 pixels"),
-        ({"size": 257}, "32 to 256 pixels"),
-        ({"seed": -1}, "must not be negative"),
-        ({"seed": 2**32}, "below 2..32; 4294967296 is not"),
-    ],
-)
-@pytest.mark.parametrize("make", [pairs.render, pairs.load])
-def test_bad_arguments_get_one_sentence(make, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        make(**{"n": 1, **arguments})

@@ -1,20 +1,12 @@
-"""Scenes: the same bytes however they are asked for, balanced labels, truthful captions."""
+"""Scenes: balanced labels, truthful captions, and one scene at any size."""
 
 import pytest
 import torch
 
-from modarch_utils.data import factors, renderer, scenes
+from modarch_utils.data import factors, scenes
+from tests.data.pictures import same
 
 FRAMINGS = ("wide", "close")
-
-
-def same(a: scenes.Scenes, b: scenes.Scenes) -> bool:
-    return (
-        torch.equal(a.images, b.images)
-        and torch.equal(a.mask, b.mask)
-        and torch.equal(a.depth, b.depth)
-        and all(torch.equal(x, vars(b.factors)[name]) for name, x in vars(a.factors).items())
-    )
 
 
 @pytest.fixture(scope="module", params=FRAMINGS)
@@ -25,31 +17,6 @@ def batch(request) -> scenes.Scenes:
 @pytest.fixture
 def framing(batch, request) -> str:
     return request.node.callspec.params["batch"]
-
-
-@pytest.mark.parametrize("first,n", [(0, 1), (17, 1), (1, 2), (30, 7), (33, 63)])
-def test_bytes_do_not_depend_on_batch_size_or_start(batch, framing, first, n):
-    again = scenes.render(n, 64, seed=5, framing=framing, start=first)
-    assert same(again, batch[first : first + n])
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_bytes_do_not_depend_on_threads_or_chunks(batch, framing, threads, monkeypatch):
-    before = torch.get_num_threads()
-    monkeypatch.setattr(renderer, "PIXELS_AT_ONCE", 13 * 64**2)  # eight uneven chunks
-    torch.set_num_threads(threads)
-    try:
-        again = scenes.render(96, 64, seed=5, framing=framing)
-        assert torch.get_num_threads() == threads  # the renderer puts the setting back
-    finally:
-        torch.set_num_threads(before)
-    assert same(again, batch)
-
-
-def test_seeds_and_samples_differ(batch, framing):
-    other = scenes.render(8, 64, seed=6, framing=framing)
-    assert not torch.equal(other.images, batch[:8].images)
-    assert len({image.numpy().tobytes() for image in batch.images}) == len(batch)
 
 
 @pytest.mark.parametrize("size", [32, 37, 96, 256])
@@ -138,19 +105,3 @@ def test_indexing_and_floats(batch):
     assert torch.equal(batch.labels("ground"), batch.ground)
     with pytest.raises(ValueError, match="no label 'size'; choose one of shape, colour, ground"):
         batch.labels("size")
-
-
-@pytest.mark.parametrize(
-    "arguments,message",
-    [
-        ({"n": 0}, "at least 1"),
-        ({"size": 31}, "32 to 256 pixels"),
-        ({"size": 257}, "32 to 256 pixels"),
-        ({"framing": "far"}, "no framing 'far'; choose one of wide, close"),
-        ({"seed": -1}, "must not be negative"),
-    ],
-)
-@pytest.mark.parametrize("make", [scenes.render, scenes.load])
-def test_bad_arguments_get_one_sentence(make, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        make(**{"n": 1, **arguments})

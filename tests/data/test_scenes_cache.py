@@ -1,4 +1,4 @@
-"""The cache of scenes: whole files or none, several builders at once, damage noticed."""
+"""The cache of pictures: whole files or none, several builders at once, damage noticed."""
 
 import os
 import subprocess
@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from modarch_utils.data import cache, renderer, scenes
+from modarch_utils.data import cache, pairs, scenes
+from tests.data.pictures import same
 
 
 @pytest.fixture
@@ -17,67 +18,53 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "scenes"
 
 
-@pytest.fixture
-def renders(monkeypatch) -> list:
-    """One entry for each time that the renderer runs."""
-    calls, draw = [], renderer.draw
-
-    def counted(factors, size, done):
-        calls.append(len(factors))
-        return draw(factors, size, done)
-
-    monkeypatch.setattr(renderer, "draw", counted)
-    return calls
+@pytest.fixture(params=[scenes, pairs], ids=["scenes", "pairs"])
+def kind(request):
+    return request.param
 
 
-def test_second_load_reads_what_the_first_wrote(folder, renders, capfd):
-    first = scenes.load(6, 32, seed=2, framing="close")
-    second = scenes.load(6, 32, seed=2, framing="close")
-    direct = scenes.render(6, 32, seed=2, framing="close")
-    assert renders == [6, 6]
-    for some in (first, second):
-        assert torch.equal(some.images, direct.images) and torch.equal(some.mask, direct.mask)
-        assert torch.equal(some.depth, direct.depth) and some.captions == direct.captions
+def files(folder) -> dict:
+    """The files, and what tells whether they were written again."""
+    return {path: (path.stat().st_ino, path.read_bytes()) for path in folder.iterdir()}
+
+
+def test_second_load_reads_what_the_first_wrote(folder, kind, capfd):
+    first, written = kind.load(6, 32, seed=2), files(folder)
+    assert same(first, kind.load(6, 32, seed=2)) and same(first, kind.render(6, 32, seed=2))
+    assert files(folder) == written and len(written) == 1
+    (path,) = written  # and what a killed builder has left beside it does not matter
+    path.with_name(f".{path.name}.abc.tmp").write_bytes(path.read_bytes()[:100])
+    assert same(first, kind.load(6, 32, seed=2)) and files(folder)[path] == written[path]
     assert capfd.readouterr() == ("", "")
+    kind.load(7, 32, progress=True)
+    assert f"Rendering {kind.__name__.rpartition('.')[2]}" in capfd.readouterr().out
 
 
-def test_every_argument_is_part_of_the_key(folder, renders, monkeypatch):
-    scenes.load(3, 32)
-    for other in ({"n": 4}, {"size": 33}, {"seed": 1}, {"framing": "close"}):
-        scenes.load(**{"n": 3, "size": 32, **other})
+def test_every_argument_is_part_of_the_key(folder, kind, monkeypatch):
+    others = [{}, {"n": 4}, {"size": 33}, {"seed": 1}]
+    others += [{"framing": "close"}] if kind is scenes else []
+    for other in others:
+        kind.load(**{"n": 3, "size": 32, **other})
     monkeypatch.setattr(scenes, "version", lambda: "another")
-    scenes.load(3, 32)
-    assert renders == [3, 4, 3, 3, 3, 3]
+    kind.load(3, 32)
+    assert len(files(folder)) == len(others) + 1
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1000])
+DAMAGE = {
+    "truncated": lambda data: data[:-1000],
+    "flipped": lambda data: data[:-500] + bytes([data[-500] ^ 1]) + data[-499:],
+    "empty": lambda data: b"",
+    "garbled": lambda data: b"\xff" * 5000,
+}
 
 
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[-5000] ^= 1
-    path.write_bytes(data)
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def garble(path):
-    path.write_bytes(b"\xff" * 5000)
-
-
-@pytest.mark.parametrize("damage", [truncate, flip, empty, garble])
-def test_damage_is_noticed_and_repaired(folder, renders, damage, capfd):
-    good = scenes.load(4, 32)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_noticed_and_repaired(folder, kind, damage, capfd):
+    good = kind.load(4, 32)
     (path,) = folder.iterdir()
-    damage(path)
-    again = scenes.load(4, 32)
-    assert renders == [4, 4]
-    assert torch.equal(again.images, good.images) and torch.equal(again.depth, good.depth)
-    scenes.load(4, 32)
-    assert renders == [4, 4]
+    right = path.read_bytes()
+    path.write_bytes(DAMAGE[damage](right))
+    assert same(kind.load(4, 32), good) and path.read_bytes() == right
     assert capfd.readouterr() == ("", "")
 
 
@@ -89,14 +76,6 @@ def test_a_failed_write_leaves_nothing(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         scenes.load(2, 32)
     assert list(folder.iterdir()) == []
-
-
-def test_leftovers_of_a_killed_builder_do_not_matter(folder, renders):
-    scenes.load(2, 32)
-    (path,) = folder.iterdir()
-    path.with_name(f".{path.name}.abc.tmp").write_bytes(path.read_bytes()[:100])
-    scenes.load(2, 32)
-    assert renders == [2]
 
 
 def test_two_processes_may_build_at_once(folder):
@@ -131,9 +110,3 @@ def test_two_processes_may_build_at_once(folder):
     assert answers == [(line * 4, "")] * 2
     (path,) = folder.iterdir()
     assert torch.equal(cache.read(path)["images"], expected.images)
-
-
-def test_people_see_a_progress_bar(folder, monkeypatch, capfd):
-    monkeypatch.setenv("MODARCH_PROGRESS", "1")
-    scenes.load(2, 32)
-    assert "Rendering scenes" in capfd.readouterr().out
