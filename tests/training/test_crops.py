@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modarch_utils.training.crops import Crops, multi_crop, random_crops, recolour
 
@@ -78,13 +80,18 @@ def test_crops_cover_what_the_settings_say():
     assert crops.min() > -1e-6 and crops.max() < 1 + 1e-6
 
 
-def test_crops_are_windows_of_the_image():
-    crop = random_crops(coordinates(1), 1, 20, (0.25, 0.25), (1.0, 1.0), rng())[0, 0]
-    for channel, axis in ((0, 1), (1, 0)):
-        steps = crop[channel].diff(dim=axis)
-        torch.testing.assert_close(steps, steps.mean().expand_as(steps), atol=1e-4, rtol=0)
-        assert abs(steps.mean().item()) == pytest.approx(0.5 / 20, rel=1e-3)
-        assert crop[channel].diff(dim=1 - axis).abs().max() < 1e-5
+@given(st.integers(0, 2**31), st.floats(0.05, 0.7), st.floats(0.75, 1.33), st.integers(8, 40))
+def test_a_crop_is_an_upright_window_of_the_size_asked_for(seed, area, ratio, size):
+    scales, ratios = (area, area), (ratio, ratio)
+    crops = random_crops(coordinates(4), 2, size, scales, ratios, rng(seed)).flatten(0, 1)
+    for channel, axis, long in ((0, 2, (area * ratio) ** 0.5), (1, 1, (area / ratio) ** 0.5)):
+        places = crops[:, channel]
+        assert places.diff(dim=3 - axis).abs().max() < 1e-5
+        # Between the centres of the outer pixels; half a pixel of the image may be its border.
+        seen = (places.amax((1, 2)) - places.amin((1, 2))) * size / (size - 1)
+        assert (seen - long).abs().max() < 0.03
+        steps = places.diff(dim=axis).abs()
+        assert steps.max() < long / size * 1.001
 
 
 def test_crops_of_an_image_differ_and_belong_to_it():
@@ -161,12 +168,14 @@ def test_wrong_images(bad):
         multi_crop(bad, Crops(), rng())
 
 
-@pytest.mark.parametrize("options", [{"global_scale": (0.5, 1.2)}, {"local_scale": (0.0, 0.2)}])
-def test_wrong_scale(options):
-    with pytest.raises(ValueError, match="shares"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"global_scale": (0.5, 1.2)}, "shares"),
+        ({"local_scale": (0.0, 0.2)}, "shares"),
+        ({"hue": 0.6}, "hue"),
+    ],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(ValueError, match=message):
         Crops(**options)
-
-
-def test_wrong_hue():
-    with pytest.raises(ValueError, match="hue"):
-        Crops(hue=0.6)

@@ -1,27 +1,23 @@
 """The progressive schedule by hand."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modarch_utils.claims import paper
 from modarch_utils.training.progressive import LESSON, ProgressiveSchedule, Setting
 
 TABLE = paper("efficientnetv2.progressive")
-PAPER = {
-    size: ProgressiveSchedule(
-        Setting(**TABLE[size]["first"]),
-        Setting(**TABLE[size]["last"]),
-        TABLE["stages"],
-        TABLE["epochs"],
-    )
-    for size in "sml"
-}
+S = ProgressiveSchedule(
+    *(Setting(**TABLE["s"][end]) for end in ("first", "last")), TABLE["stages"], TABLE["epochs"]
+)
 
 
 def test_s_by_hand():
-    stages = PAPER["s"].stages()
+    stages = S.stages()
     assert [(first, last) for first, last, _ in stages] == [
         (0, 87),
         (88, 174),
@@ -35,19 +31,6 @@ def test_s_by_hand():
     assert [s.dropout for s in settings] == pytest.approx([0.1, 1 / 6, 7 / 30, 0.3])
 
 
-@pytest.mark.parametrize(
-    ("size", "last"),
-    [
-        ("s", Setting(300, 15, 0, 0.3)),
-        ("m", Setting(380, 20, 0.2, 0.4)),
-        ("l", Setting(380, 25, 0.4, 0.5)),
-    ],
-)
-def test_ends_are_exact(size, last):
-    assert PAPER[size].at(0) == Setting(128, 5, 0, 0.1)
-    assert PAPER[size].at(349) == last
-
-
 def test_lesson_by_hand():
     assert LESSON.stages() == [
         (0, 49, Setting(128, 5, 0, 0)),
@@ -56,39 +39,36 @@ def test_lesson_by_hand():
     ]
 
 
-@pytest.mark.parametrize("schedule", [*PAPER.values(), LESSON, replace(PAPER["m"], epochs=7)])
-def test_stages_cover_every_epoch_once_and_agree_with_at(schedule):
-    listed = []
-    for number, (first, last, setting) in enumerate(schedule.stages()):
-        for epoch in range(first, last + 1):
-            listed.append(epoch)
-            assert schedule.stage_of(epoch) == number
-            assert schedule.at(epoch) == setting
-    assert listed == list(range(schedule.epochs))
-    lengths = [last - first + 1 for first, last, _ in schedule.stages()]
+SETTINGS = st.builds(
+    Setting, st.integers(1, 512), st.floats(0, 30), st.floats(0, 1), st.floats(0, 0.9)
+)
+
+
+@st.composite
+def schedules(draw):
+    stages = draw(st.integers(2, 9))
+    epochs, multiple = draw(st.integers(stages, 400)), draw(st.sampled_from([1, 32, 100]))
+    return ProgressiveSchedule(draw(SETTINGS), draw(SETTINGS), stages, epochs, multiple)
+
+
+@given(schedules())
+def test_stages_of_equal_length_lead_from_end_to_end(schedule):
+    stages, epochs = schedule.stages(), range(schedule.epochs)
+    lengths = [last - first + 1 for first, last, _ in stages]
     assert max(lengths) - min(lengths) <= 1
-
-
-@pytest.mark.parametrize("schedule", [*PAPER.values(), LESSON])
-@pytest.mark.parametrize("multiple", [1, 32, 100])
-def test_everything_grows(schedule, multiple):
-    schedule = replace(schedule, multiple=multiple)
-    settings = [schedule.at(epoch) for epoch in range(schedule.epochs)]
-    for name in ("image_size", "randaugment", "mixup", "dropout"):
-        values = [getattr(setting, name) for setting in settings]
-        assert values == sorted(values)
+    told = [(i, s) for i, (first, last, s) in enumerate(stages) for _ in range(first, last + 1)]
+    assert [(schedule.stage_of(epoch), schedule.at(epoch)) for epoch in epochs] == told
+    settings = [setting for *_, setting in stages]
+    assert (settings[0], settings[-1]) == (schedule.first, schedule.last)
+    for values in zip(*map(astuple, settings), strict=True):
+        assert list(values) in (sorted(values), sorted(values, reverse=True))
 
 
 def test_sizes_between_the_ends_are_rounded():
-    sizes = [s.image_size for *_, s in replace(PAPER["s"], multiple=32).stages()]
+    sizes = [s.image_size for *_, s in replace(S, multiple=32).stages()]
     assert sizes == [128, 192, 256, 300]
     narrow = ProgressiveSchedule(Setting(100, 0, 0, 0), Setting(110, 0, 0, 0), 3, 3, multiple=32)
     assert [s.image_size for *_, s in narrow.stages()] == [100, 100, 110]  # 96 lies outside
-
-
-def test_shrinking_works_too():
-    down = ProgressiveSchedule(LESSON.last, LESSON.first, 3, 150)
-    assert [down.at(e) for e in (0, 75, 149)] == [LESSON.at(e) for e in (149, 75, 0)]
 
 
 def test_one_stage_is_training_at_a_fixed_setting():
