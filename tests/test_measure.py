@@ -1,6 +1,7 @@
 """Counts against hand formulas, times against sleeps, the Fréchet distance against closed forms."""
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -98,23 +99,43 @@ def test_compare_is_above_one_when_ours_is_faster():
         time.sleep(0.02)
 
     ratio = measure.compare(ours, reference, warmup=1, repeats=4)
-    assert "".join(calls) == "ab" + "abba" * 2
+    assert "".join(calls) == "ba" + "abba" * 2
     assert 1.4 < ratio.ratio < 2.6
     assert ratio.ours_s < ratio.reference_s
 
 
+class Clock:
+    """Time that passes only where a step says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_compare_can_use_another_clock():
-    ticks = iter(range(0, 100))
-    ratio = measure.compare(lambda: next(ticks), lambda: None, repeats=2, clock=lambda: next(ticks))
+    clock = Clock()
+    steps = (partial(clock.wait, seconds) for seconds in (2, 1))
+    ratio = measure.compare(*steps, repeats=2, clock=clock)
     assert (ratio.ours_s, ratio.reference_s, ratio.ratio) == (2, 1, 0.5)
 
 
-def test_best_threads_prefers_fewer_and_restores_the_setting(monkeypatch):
-    before = torch.get_num_threads()
+def test_best_threads_prefers_fewer_and_restores_the_setting():
+    before, clock = torch.get_num_threads(), Clock()
     speed = {1: 1.0, 2: 0.95, 3: 0.5}
-    monkeypatch.setattr(measure, "_seconds", lambda step: speed[torch.get_num_threads()])
-    assert measure.best_threads(lambda: None, (2, 1)).threads == 1
-    choice = measure.best_threads(lambda: None, (1, 2, 3))
+
+    def best(*candidates):
+        def step():
+            clock.wait(speed[torch.get_num_threads()])
+
+        return measure.best_threads(step, candidates, clock=clock)
+
+    assert best(2, 1).threads == 1
+    choice = best(1, 2, 3)
     assert choice.threads == 3
     assert str(choice).startswith("Using 3 torch thread(s)")
     assert torch.get_num_threads() == before
@@ -163,13 +184,6 @@ def test_numbers_written_counts_results_and_no_views():
     assert forward == 16 and both >= forward + a.numel()  # at least the gradient on top
 
 
-def test_frechet_distance_of_two_gaussians():
-    # In one dimension: (m1 - m2)² + (s1 - s2)²; with diagonal covariances, their sum.
-    a = gaussian([0.0, 1.0], [[4.0, 0.0], [0.0, 1.0]])
-    b = gaussian([3.0, 1.0], [[1.0, 0.0], [0.0, 9.0]])
-    assert measure.frechet_distance(a, b) == pytest.approx(9 + 1 + 4, rel=1e-9)
-
-
 def test_frechet_distance_with_covariances_that_do_not_commute():
     scipy_linalg = pytest.importorskip("scipy.linalg")
     first, second = [[2.0, 0.9], [0.9, 1.0]], [[1.0, -0.5], [-0.5, 3.0]]
@@ -211,17 +225,16 @@ def test_channel_cosine_distance_of_known_channels():
     assert measure.channel_cosine_distance(both) == pytest.approx(0.5 * 0.5 * 12 / 16)
 
 
-def test_turns_alternate_and_warm_up_is_not_counted(monkeypatch):
-    calls = []
+def test_turns_alternate_and_warm_up_is_not_counted():
+    calls, clock = [], Clock()
     times = iter([9.0, 9.0, 1.0, 2.0, 4.0, 3.0])
 
-    def seconds(step, clock):
-        step()
-        return next(times)
+    def step(name):
+        calls.append(name)
+        clock.wait(next(times))
 
-    monkeypatch.setattr(measure, "_seconds", seconds)
-    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
-    taken = measure.take_turns(steps, warmup=1, rounds=2)
+    steps = {name: partial(step, name) for name in "ab"}
+    taken = measure.take_turns(steps, warmup=1, rounds=2, clock=clock)
     assert "".join(calls) == "ba" + "ab" + "ba"
     # Round 0: a 1, b 2. Round 1 begins with b: b 4, a 3.
     assert (taken["a"].median, taken["b"].median) == (2.0, 3.0)
@@ -231,13 +244,13 @@ def test_turns_alternate_and_warm_up_is_not_counted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("threads", "accelerator", "clock"),
-    [(1, False, "process_time"), (2, False, "perf_counter"), (1, True, "perf_counter")],
+    ("threads", "accelerator", "counted"), [(1, False, False), (2, False, True), (1, True, True)]
 )
-def test_turns_on_one_thread_are_timed_by_the_processor(monkeypatch, threads, accelerator, clock):
-    used = []
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+def test_on_one_thread_a_step_that_sleeps_takes_no_time(
+    monkeypatch, one_thread, threads, accelerator, counted
+):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
-    monkeypatch.setattr(measure, "_seconds", lambda step, c: used.append(c) or 1.0)
-    measure.take_turns({"a": lambda: None}, warmup=0, rounds=1)
-    assert [c.__name__ for c in used] == [clock]
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
+    torch.set_num_threads(threads)
+    taken = measure.take_turns({"asleep": partial(time.sleep, 0.05)}, rounds=2)
+    assert (taken["asleep"].median > 0.04) is counted
