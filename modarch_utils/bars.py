@@ -9,7 +9,11 @@ from modarch_utils import profile
 
 
 def bar(
-    iterable: Iterable | None = None, *, progress: bool | None, needed: bool = True, **options
+    iterable: Iterable | None = None,
+    *,
+    progress: bool | None = None,
+    needed: bool = True,
+    **options,
 ) -> tqdm:
     """Return a bar with the time left, written as text to standard output.
 

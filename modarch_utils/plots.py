@@ -196,7 +196,6 @@ def image_grid(
     captions: Sequence[str] | None = None,
     ncols: int = 8,
     size: float = 1.2,
-    title: str = "",
 ) -> Figure:
     """Draw images in rows.
 
@@ -205,7 +204,6 @@ def image_grid(
         captions: one short text under each image.
         ncols: images in a row.
         size: inches of one image.
-        title: heading of the figure.
 
     Raises:
         ValueError: no images, another shape, or not one caption for each image.
@@ -218,7 +216,7 @@ def image_grid(
     if captions is not None and len(captions) != len(images):
         raise ValueError(f"{len(images)} images need as many captions, not {len(captions)}.")
     nrows = -(-len(images) // ncols)
-    height = size * (1.25 if captions else 1.03) * nrows + (0.35 if title else 0)
+    height = size * (1.25 if captions else 1.03) * nrows
     figure, axes = plt.subplots(nrows, ncols, figsize=(size * ncols, height), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -226,8 +224,6 @@ def image_grid(
         axis.imshow(to_image(image), interpolation="nearest" if image.shape[-1] < 96 else None)
         if captions is not None:
             axis.set_title(captions[i], fontsize=8, fontweight="normal", loc="center")
-    if title:
-        figure.suptitle(title, fontweight="bold")
     return figure
 
 
@@ -280,8 +276,6 @@ def steps(
     std: Sequence[float] | None = None,
     *,
     color: str = PALETTE["blue"],
-    label: str = "",
-    marker: str = "o",
 ) -> None:
     """Draw a ladder of named steps from top to bottom, with error bars.
 
@@ -290,12 +284,10 @@ def steps(
         labels: names of the steps, first at the top.
         mean: one value for each step; NaN leaves a gap.
         std: standard deviations.
-        color, label, marker: look and legend entry of the line.
+        color: of the line.
     """
     y = np.arange(len(labels))
-    ax.errorbar(
-        mean, y, xerr=std, marker=marker, color=color, label=label, capsize=2, markersize=5, lw=1.3
-    )
+    ax.errorbar(mean, y, xerr=std, marker="o", color=color, capsize=2, markersize=5, lw=1.3)
     ax.set_yticks(y, labels)
     ax.set_ylim(len(labels) - 0.5, -0.5)
 

@@ -113,7 +113,6 @@ def fit_teacher(
     batch_size: int = 256,
     lr: float = 8e-3,
     seed: int = 0,
-    progress: bool | None = None,
 ) -> PointNetwork:
     """Train a network to predict the noise in noisy points, all of them new in every step.
 
@@ -124,12 +123,11 @@ def fit_teacher(
         batch_size: points in a step.
         lr: highest learning rate.
         seed: initialisation and points.
-        progress: show a bar; by default as the profile says.
     """
     with seeded(seed):
         network = PointNetwork(train_steps=config.train_steps)
     rng, condition = generator(_TEACHER, seed), None
-    for optimizer in _steps(network, steps, lr, "teacher", progress):
+    for optimizer in _steps(network, steps, lr, "teacher"):
         x, label = eight_gaussians(batch_size, rng)
         t = torch.randint(config.train_steps, (batch_size,), generator=rng)
         noise = torch.randn(x.shape, generator=rng)
@@ -153,7 +151,6 @@ def distil(
     seed: int = 0,
     watch: Callable[[ConsistencyDistillation], Any] | None = None,
     every: int = 200,
-    progress: bool | None = None,
 ) -> tuple[ConsistencyDistillation, list[tuple[int, Any]]]:
     """Distil a consistency function from a teacher.
 
@@ -163,7 +160,7 @@ def distil(
     Args:
         teacher: from :func:`fit_teacher`; it is frozen.
         config: the objective.
-        steps, batch_size, lr, seed, progress: as in :func:`fit_teacher`.
+        steps, batch_size, lr, seed: as in :func:`fit_teacher`.
         watch: called with the three networks before the first step and after each ``every`` steps.
         every: steps between two calls.
 
@@ -182,7 +179,7 @@ def distil(
     rng, curve, condition = generator(_STUDENT, seed), [], None
     if watch is not None:
         curve.append((0, watch(model)))
-    loop = _steps(model.student, steps, lr, f"k = {config.skip}", progress)
+    loop = _steps(model.student, steps, lr, f"k = {config.skip}")
     for step, optimizer in enumerate(loop, start=1):
         x, label = eight_gaussians(batch_size, rng)
         if config.omega is not None:
@@ -194,11 +191,11 @@ def distil(
 
 
 def _steps(
-    network: nn.Module, steps: int, peak: float, name: str, progress: bool | None
+    network: nn.Module, steps: int, peak: float, name: str
 ) -> Iterator[torch.optim.Optimizer]:
     """Yield the network's optimiser once for each step, with that step's learning rate."""
     optimizer = torch.optim.Adam(network.parameters(), peak)
-    for step in bars.bar(range(steps), progress=progress, unit="step", desc=name):
+    for step in bars.bar(range(steps), unit="step", desc=name):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(step, steps, min(100, steps), peak)
         yield optimizer

@@ -30,7 +30,7 @@ def encode(vae: AutoencoderKL, images: Tensor, batch_size: int = 100) -> Codes:
 
 
 @torch.no_grad()
-def reconstruct(vae: AutoencoderKL, images: Tensor, batch_size: int = 100) -> Tensor:
+def reconstruct(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """What is left of images (N, 3, H, W), without chance: (N, 3, H, W) on the CPU."""
-    means = encode(vae, images, batch_size).mean.split(batch_size)
+    means = encode(vae, images).mean.split(100)
     return torch.cat([vae.decode(mean.to(vae.device)).sample.cpu() for mean in means])

@@ -44,17 +44,15 @@ def evaluate(
     val: tuple[Tensor, Tensor],
     *,
     batch_size: int = 256,
-    device: torch.device | str | None = None,
 ) -> Evaluation:
     """Top-1 accuracy and mean loss of `model` on `val`, an incomplete last batch included.
 
-    `val`: images uint8 or float (N, C, H, W) and int64 labels (N,). `device`: where to run; the
-    device of the model's parameters if None. Raises ValueError for an empty set.
+    `val`: images uint8 or float (N, C, H, W) and int64 labels (N,). It runs on the device of the
+    model's parameters. Raises ValueError for an empty set.
     """
     images, labels = val
     if len(images) == 0:
         raise ValueError("There is nothing to evaluate: the set is empty.")
-    if device is None:
-        device = next(model.parameters()).device
+    device = next(model.parameters()).device
     correct, loss, n = totals(model, images, labels, batch_size=batch_size, device=device).tolist()
     return Evaluation(correct / n, loss / n)
