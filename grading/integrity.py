@@ -7,6 +7,7 @@ It finds ``ex1.check = ...``, ``Report.points = ...``, ``torch.allclose = ...``,
 """
 
 import builtins
+import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,8 @@ class Snapshot:
     """What there was when it was taken."""
 
     def __init__(self) -> None:
+        if "torch" in sys.modules:  # an optimizer's first step loads it, which wraps manual_seed
+            importlib.import_module("torch._dynamo")
         self.builtins = dict(BUILTINS)
         self.modules = dict(sys.modules)
         self.spaces = [space for name in self.modules for space in _spaces(name)]

@@ -31,7 +31,7 @@ def nothing(*args, **kwargs):
         (core, "call", nothing, "modarch_utils.checks.core.call"),
         (core, "RIGHT", core.AFTER, "modarch_utils.checks.core.RIGHT"),
         (probe, "SAME", 10.0, "modarch_utils.checks.ex1.probe.SAME"),
-        (ex2, "LESSON", None, "modarch_utils.checks.ex2.LESSON"),
+        (ex2, "FIRST", None, "modarch_utils.checks.ex2.FIRST"),
         (convnext, "Block", nothing, "modarch_utils.models.convnext.Block"),
         (torch, "allclose", nothing, "torch.allclose"),
         (torch.nn.functional, "gelu", nothing, "torch.nn.functional.gelu"),

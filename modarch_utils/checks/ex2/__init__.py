@@ -7,7 +7,7 @@ general one. Both tabulate the student's function and compare the tables.
 import math
 import random
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 
 from modarch_utils.checks.core import (
     Case,
@@ -304,7 +304,6 @@ def _looks(epochs: Sequence[Case], number: int, edges: str, known: Known, **afte
 OTHERWISE = "This epoch exists: no error may come. Is another number fixed in the code?"
 
 
-@cache
 def three_stages() -> Part:
     """The lesson's schedule; its functions take the general one's arguments."""
     ends = EPOCHS, STAGES, FIRST, LAST
@@ -333,7 +332,6 @@ def three_stages() -> Part:
     return Part("three_stages", expected, schedule(), looks, _settings, otherwise=OTHERWISE)
 
 
-@cache
 def progressive_schedule(seed: int = 0) -> Part:
     """The general schedule, tried with settings that the seed decides."""
     draw = random.Random(seed)

@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 
 from modarch_utils.checks.core import (
     Case,
@@ -62,7 +61,6 @@ def _share(
     return function
 
 
-@cache
 def share_of_pixels(seed: int = 0) -> Part:
     """Schedules whose stages are of equal length, of others, in another order, and one alone."""
     draw = random.Random(seed)
@@ -112,7 +110,6 @@ def _batch(power: int = 2, least: int = 8, to: Callable = math.floor, unit: int 
     return function
 
 
-@cache
 def batch_size(seed: int = 0) -> Part:
     """Sizes with a whole ratio, with none, with ratios of all kinds, and a picture too large."""
     draw = random.Random(seed)
