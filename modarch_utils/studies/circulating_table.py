@@ -1,4 +1,4 @@
-"""A comparison table as it circulates, and which of its cells cannot be true.
+"""A table as it circulates, and which of its cells cannot be true (chapter 06_comparison).
 
 What should stand in a wrong cell is counted, or quoted from ``papers.toml``; see ``comparison``.
 """

@@ -1,4 +1,4 @@
-"""The comparison table as data: networks, their costs, and quoted accuracies.
+"""The comparison table as data: networks, costs, quoted accuracies (chapter 06_comparison).
 
 Costs are counted, never typed: :func:`count` builds a network on the meta device. Accuracies come
 from ``papers.toml``, each with what it was measured with: labels, pictures, resolution, method.

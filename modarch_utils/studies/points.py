@@ -1,7 +1,8 @@
-"""Diffusion in two dimensions, where everything can be drawn: eight Gaussians on a circle.
+"""Diffusion of points in two dimensions, where all can be drawn (chapter 05_latent_consistency).
 
-The data's density is known, so a perfect teacher is too (:func:`exact_noise`). A small network
-learns to be one, and :mod:`modarch_utils.training.consistency` distils it.
+The points come from eight Gaussians on a circle. Their density is known, so a perfect teacher is
+too (:func:`exact_noise`). A small network learns to be one, and
+:mod:`modarch_utils.training.consistency` distils it.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Transfer from a pretrained timm network: its features kept on disk, and fine-tuning.
+"""Transfer from a timm network: features kept on disk, fine-tuning (chapter 07_pretrained_models).
 
 Layer-wise decay of the learning rate as in BEiT (arXiv 2106.08254, appendix); gradual unfreezing
 as in ULMFiT (arXiv 1801.06146, section 3.3), written as a function of the epoch.

@@ -1,4 +1,4 @@
-"""What speaks for a model: numbers that were cited, counted, recorded or measured here.
+"""What speaks for a model: numbers cited, counted, recorded or measured here (chapter 08).
 
 Every number has an origin and a date. What nobody has measured stays blank.
 """

@@ -1,4 +1,4 @@
-"""The decision tree as a figure, drawn from the same data that ``choosing.recommend`` walks."""
+"""The decision tree as a figure, from the data that ``choosing.recommend`` walks (chapter 08)."""
 
 import textwrap
 

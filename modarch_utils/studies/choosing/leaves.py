@@ -1,4 +1,4 @@
-"""The leaves of the decision tree: candidates, what is known of each, and their order."""
+"""The leaves of the decision tree: candidates, what is known of each, their order (chapter 08)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The decision tree as data: questions, their answers, and the leaves they lead to.
+"""The decision tree as data: questions, answers, and the leaves they lead to (chapter 08).
 
 ``choosing.recommend`` walks it and ``choosing.figure.draw`` draws it; neither knows a model's name.
 """
