@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from modarch_utils.models.layers import DropPath, LayerNorm2d, drop_path_rates, init_convnext
+from modarch_utils.models.convnext import ConvNeXt
+from modarch_utils.models.dinov2 import DinoVisionTransformer
+from modarch_utils.models.efficientnetv2 import EfficientNetV2, Stage
+from modarch_utils.models.layers import DropPath, drop_path_rates, init_convnext
+from modarch_utils.models.swin import SwinTransformer
+from modarch_utils.models.vit import VisionTransformer
+from tests.parity.near import randomise
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
@@ -34,32 +40,36 @@ def test_drop_path_refuses_other_rates(rate):
         DropPath(rate)
 
 
-def test_layer_norm_2d_normalises_each_position_over_the_channels():
-    torch.manual_seed(0)
-    x = 3 * torch.randn(2, 6, 4, 5) + 1
-    norm = LayerNorm2d(6, eps=1e-6)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    mean, var = x.mean(1, keepdim=True), x.var(1, keepdim=True, correction=0)
-    expected = (x - mean) / (var + 1e-6).sqrt()
-    expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
-    torch.testing.assert_close(norm(x), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_plain_layer_norm_is_wrong_on_images():
-    x = torch.randn(2, 6, 4, 5)
-    with pytest.raises(RuntimeError, match="normalized_shape"):
-        nn.LayerNorm(6)(x)
-    square = torch.randn(2, 6, 6, 6)  # now the width equals the channels, and nothing complains
-    assert not torch.allclose(nn.LayerNorm(6)(square), LayerNorm2d(6)(square), atol=0.1)
-
-
 def test_drop_path_rates_grow_linearly():
     rates = drop_path_rates((1, 2, 2), 0.4)
     assert [len(stage) for stage in rates] == [1, 2, 2]
     assert [r for stage in rates for r in stage] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     with torch.device("meta"):
         assert drop_path_rates((1, 1), 0.5) == [[0], [0.5]]
+
+
+SIZES = {"image_size": 32, "patch_size": 8, "dim": 24, "num_heads": 3}
+WINDOWS = {"image_size": 32, "window": 4, "dim": 12, "depths": (2, 1), "num_heads": (2, 3)}
+STAGES = (Stage("fused", 3, 1, 8, 2, 1), Stage("mbconv", 3, 2, 16, 3, 4, 0.25))
+DROPPING = {
+    ConvNeXt(depths=(1, 2), dims=(8, 16), drop_path_rate=0.4): [0, 0.2, 0.4],
+    SwinTransformer(**WINDOWS, drop_path_rate=0.4): [0, 0.2, 0.4],
+    VisionTransformer(**SIZES, depth=3, drop_path_rate=0.4): [0, 0.2, 0.4],
+    EfficientNetV2(STAGES, 8, 24, 5, drop_path_rate=0.2): [0, 0.05, 0.1, 0.15, 0.2],
+    EfficientNetV2(STAGES, 8, 24, 5, dropout=0.3): [0, 0, 0, 0, 0],
+    DinoVisionTransformer(**SIZES, depth=2, drop_path=0.4): [0.4, 0.4],  # the same in all blocks
+}
+
+
+@pytest.mark.parametrize("model", DROPPING, ids=lambda model: type(model).__name__)
+def test_drop_path_and_dropout_reach_every_block_and_are_off_at_test_time(model):
+    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx(DROPPING[model])
+    randomise(model)  # LayerScale hides what is dropped
+    x = torch.randn(4, 3, 32, 32)
+    for training in (True, False):
+        a, b = (getattr(out, "cls", out) for out in (model.train(training)(x), model(x)))
+        assert torch.equal(a, b) != training
 
 
 def test_init_convnext():
