@@ -1,6 +1,11 @@
 """Whose file is which."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grading.folder import find
 
@@ -15,20 +20,24 @@ def found(tmp_path, *files):
     return [(s.student, s.exercise, s.problem) for s in find(tmp_path, NAMES)]
 
 
-@pytest.mark.parametrize(
-    ("file", "student", "exercise"),
-    [
-        ("ada/ex1_block.ipynb", "ada", "ex1_block"),
-        ("ada/week 1/ex1_block.ipynb", "ada", "ex1_block"),
-        ("ada/ex1_block (2).ipynb", "ada", "ex1_block"),
-        ("ada/ex1_block copy.ipynb", "ada", "ex1_block"),
-        ("ada/lovelace_ex1_block.ipynb", "ada", "ex1_block"),
-        ("ada_ex1_block.ipynb", "ada", "ex1_block"),
-        ("ada_of_london_ex1_block_more.ipynb", "ada_of_london", "ex1_block_more"),
-    ],
+LAYOUTS = (
+    "{student}/{exercise}.ipynb",
+    "{student}/week 1/{exercise}.ipynb",
+    "{student}/{exercise} (2).ipynb",
+    "{student}/{exercise} copy.ipynb",
+    "{student}/anybody_{exercise}.ipynb",
+    "{student}_{exercise}.ipynb",
 )
-def test_layouts(tmp_path, file, student, exercise):
-    assert found(tmp_path, file) == [(student, exercise, "")]
+ROWS = st.tuples(
+    st.text("aé_7 ", min_size=1, max_size=6), st.sampled_from(NAMES), st.sampled_from(LAYOUTS)
+)
+
+
+@given(st.lists(ROWS, unique_by=lambda row: row[:2], max_size=12))
+def test_each_file_of_a_mixed_folder_is_its_students(rows):
+    with TemporaryDirectory() as folder:
+        files = [layout.format(student=s, exercise=e) for s, e, layout in rows]
+        assert sorted(found(Path(folder), *files)) == sorted((s, e, "") for s, e, _ in rows)
 
 
 @pytest.mark.parametrize(
