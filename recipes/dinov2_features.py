@@ -6,12 +6,12 @@ same network trained on shapes with labels. ``teacher``: EfficientNet-Lite0 at 9
 training with labels. Stream 0 of the scenes is learnt from, 1 chooses, 2 is scored.
 
 Fashion-MNIST is included where it is on this machine (folder in ``MODARCH_DATA``). At the end the
-model cards are filled in, and the entries for ``zoo.py`` printed.
+model cards and the zoo's list are filled in.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from modarch_utils.training import probes
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import Frozen, knn_accuracy
-from recipes import export, jobs, mini_dinov2, mini_dinov2_pretrained
+from recipes import cards, export, jobs, mini_dinov2, mini_dinov2_pretrained
 from recipes.distillation import teach
 from recipes.mini_dinov2 import TEACHER
 from recipes.mini_dinov2_pretrained import SETTINGS as MINI
@@ -363,38 +363,27 @@ def zoo_line(record: dict, name: str) -> str:
     return f"k-NN on held-out scenes: {values} %"
 
 
-def zoo_entry(record: dict, name: str) -> str:
-    """The entry of ``zoo.py`` for the weights that the record is about."""
-    return f"""        Checkpoint(
-            name="{name}",
-            kind="shipped",
-            location="{name}:{export.FILE}",
-            sha256="{record["settings"]["sha256"][name]}",
-            quality="{zoo_line(record, name)}",
-        ),"""
-
-
-def main() -> None:
-    """Run what is missing, write the record and the cards, print the zoo's entries."""
+def main(settings: FeatureSettings = SETTINGS) -> None:
+    """Run what is missing, write the record, and fill in the cards and the zoo's list."""
     for size in (MINI.image_size, TEACHER.image_size):  # rendered once, before the processes start
         for stream in range(3):
-            load(stream, size)
-    digests = {name: export.sha256(zoo.WEIGHTS / name) for name in SHIPPED}
-    settings = {
-        **asdict(SETTINGS),
+            load(stream, size, settings)
+    digests = {name: cards.sha256(zoo.WEIGHTS / name / export.FILE) for name in SHIPPED}
+    shared = {
+        **asdict(settings),
         "scenes": scenes.version(),
         "sha256": digests,
-        "fashion_mnist": unseen("fashion_mnist") is not None,
+        "fashion_mnist": unseen("fashion_mnist", settings) is not None,
     }
     todo = [{"name": name, "seed": seed} for name in BACKBONES for seed in SEEDS]
-    results = jobs.run(NAME, one_run, todo, settings)
-    settings |= {"seeds": SEEDS, "supervised": asdict(SUPERVISED)}
-    settings["quick_check"] = {name: quick(shipped(name)) for name in SHIPPED}
-    print(records.save(NAME, settings=settings, results=results))
+    results = jobs.run(NAME, partial(one_run, settings=settings), todo, shared)
+    shared |= {"seeds": SEEDS, "supervised": asdict(SUPERVISED)}
+    shared["quick_check"] = {name: quick(shipped(name), settings) for name in SHIPPED}
+    print(records.save(NAME, settings=shared, results=results))
     record = records.load(NAME)
     for name in SHIPPED:
-        export.write_quality(zoo.WEIGHTS / name, quality(record, name))
-        print(zoo_entry(record, name))
+        cards.write_quality(zoo.WEIGHTS / name, quality(record, name))
+        cards.measured(zoo.WEIGHTS / cards.INDEX, name, zoo_line(record, name))
 
 
 if __name__ == "__main__":

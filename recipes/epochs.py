@@ -32,6 +32,30 @@ def each_epoch(train: Callable[[int], History], epochs: int) -> Iterator[tuple[i
         yield done, history
 
 
+def measured(
+    train: Callable[[int], History],
+    epochs: int,
+    run: Path,
+    measure: Callable[[int, History], dict[str, float]],
+) -> tuple[History, list[dict[str, float]]]:
+    """Train as :func:`each_epoch`, measure, print and keep what each epoch brought.
+
+    Args:
+        train: trains up to so many epochs in all, by ``stop_after``.
+        epochs: of the whole schedule.
+        run: folder of the run, where :data:`SCORES` is kept.
+        measure: what an epoch is worth, given its number and the history until then.
+
+    Returns:
+        The history, and for a record a row for each epoch: its number, ``loss``, ``seconds`` by
+        the clock, and what was measured.
+    """
+    for epoch, history in each_epoch(train, epochs):
+        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
+        kept = keep(run, epoch, values | measure(epoch, history))
+    return history, [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
+
+
 def keep(folder: Path, epoch: int, values: dict[str, float]) -> dict[str, dict[str, float]]:
     """Print an epoch's measurements, and add them to the run's; returns all of them."""
     print(line(epoch, values), flush=True)

@@ -21,12 +21,11 @@ Lin et al. 2023, arXiv 2305.08891). Stable Diffusion's own spacing begins earlie
 t = 1, though it is given pure noise; ``ddim_leading`` shows what that costs.
 """
 
-import hashlib
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +45,7 @@ from modarch_utils.data import pairs, scenes
 from modarch_utils.models import reader
 from modarch_utils.training import autoencoder, reading
 from modarch_utils.training.randomness import generator
-from recipes import jobs, mini_lcm, mini_lcm_lora, mini_reader, mini_sd
+from recipes import cards, jobs, mini_lcm, mini_lcm_lora, mini_reader, mini_sd
 from recipes.latent_students import GUIDANCE, TEACHER
 
 NAME = "few_steps"
@@ -76,7 +75,8 @@ class Settings:
 
 SETTINGS = Settings()
 
-GRID = {
+Grid = Mapping[str, tuple[tuple[float, ...], tuple[int, ...]]]
+GRID: Grid = {
     "ddim": ((GUIDANCE, 1.0), (1, 2, 4, 8, 25, 50)),
     "ddim_leading": ((GUIDANCE,), (1, 2, 4, 8)),
     "dpm++": ((GUIDANCE, 1.0), (2, 4, 8)),
@@ -86,6 +86,14 @@ GRID = {
 """Guidance scales and numbers of steps. Of DDIM and DPM++, scales above 1 are classifier-free
 guidance, which calls the U-Net twice a step; LCM-LoRA has :data:`GUIDANCE` built in, and 1.5 is
 classifier-free guidance on top of it; LCM takes the scale as an embedding."""
+
+Shown = Mapping[str, tuple[str, float, int, str]]
+SHOWN: Shown = {
+    TEACHER: ("ddim", GUIDANCE, 50, "guided steps"),
+    LORA: ("lcm_lora", 1.0, 4, "steps"),
+    LCM: ("lcm", GUIDANCE, 4, "steps"),
+}
+"""Method, guidance scale, steps and their name: by what the zoo tells how good a checkpoint is."""
 
 ONE_SEED = ("ddim_leading",)
 """What is drawn once only: it is a warning, not a rival."""
@@ -226,13 +234,12 @@ def draw(
 
 
 def one_run(
-    method: str, guidance: float, steps: int, seed: int, settings: Settings | None = None
+    method: str, guidance: float, steps: int, seed: int, settings: Settings = SETTINGS
 ) -> dict[str, Any]:
     """Draw and judge one set; ``evaluations`` is the number of U-Net calls for each picture.
 
     For the methods of :data:`NOT_DRAWN` guidance and steps mean nothing.
     """
-    settings = settings or SETTINGS
     if method in NOT_DRAWN:
         images, prompts = real_set(seed, settings)
         floats = images.float() / 255
@@ -244,27 +251,21 @@ def one_run(
     calls: list[int] = []
     hook = pipe.unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     with hook:
-        images = draw(
-            pipe,
-            prompts,
-            guidance=guidance,
-            steps=steps,
-            seed=seed,
-            batch_size=settings.batch_size,
-        )
+        size = settings.batch_size
+        images = draw(pipe, prompts, guidance=guidance, steps=steps, seed=seed, batch_size=size)
     return judge(settings)(images, prompts) | {"evaluations": sum(calls) / len(prompts)}
 
 
-def cases() -> list[tuple[str, float, int]]:
+def cases(grid: Grid = GRID) -> list[tuple[str, float, int]]:
     """(method, guidance, steps) of all that is drawn."""
     return [
         (method, guidance, steps)
-        for method, (scales, numbers) in GRID.items()
+        for method, (scales, numbers) in grid.items()
         for guidance, steps in itertools.product(scales, numbers)
     ]
 
 
-def timing(what: str, settings: Settings | None = None) -> dict[str, Any]:
+def timing(what: str, settings: Settings = SETTINGS, grid: Grid = GRID) -> dict[str, Any]:
     """Seconds that a batch of ``settings.timed`` pictures takes on one thread.
 
     All cases take turns in one process, so that a slow moment of the machine does not harm one of
@@ -273,22 +274,15 @@ def timing(what: str, settings: Settings | None = None) -> dict[str, Any]:
     Returns:
         ``turns``: of each case, "METHOD GUIDANCE STEPS", the seconds of every turn.
     """
-    settings = settings or SETTINGS
     prompts = real_set(0, settings).captions[:: 2 * settings.prompts // settings.timed]
-    turns: dict[str, list[float]] = {f"{m} {g:g} {s}": [] for m, g, s in cases()}
-    for method in GRID:  # warm-up
-        draw(pipeline(method), prompts, guidance=2.0, steps=2, seed=0, batch_size=len(prompts))
+    turns: dict[str, list[float]] = {f"{m} {g:g} {s}": [] for m, g, s in cases(grid)}
+    options = {"seed": 0, "batch_size": len(prompts)}
+    for method in grid:  # warm-up
+        draw(pipeline(method), prompts, guidance=2.0, steps=2, **options)
     for _ in range(settings.turns):
-        for method, guidance, steps in cases():
+        for method, guidance, steps in cases(grid):
             before = time.process_time()
-            draw(
-                pipeline(method),
-                prompts,
-                guidance=guidance,
-                steps=steps,
-                seed=0,
-                batch_size=len(prompts),
-            )
+            draw(pipeline(method), prompts, guidance=guidance, steps=steps, **options)
             elapsed = time.process_time() - before
             turns[f"{method} {guidance:g} {steps}"].append(round(elapsed, 4))
     return {"pictures": len(prompts), "turns": turns}
@@ -304,11 +298,7 @@ def hashes() -> dict[str, str]:
                 f"There are no weights in {folder}; `python -m recipes.{recipe}` trains them."
             )
     files = sorted(file for folder in folders for file in folder.rglob("*.safetensors"))
-    return {str(file.relative_to(zoo.WEIGHTS)): _sha256(file) for file in files}
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return {str(file.relative_to(zoo.WEIGHTS)): cards.sha256(file) for file in files}
 
 
 def table(results: list[dict]) -> str:
@@ -332,26 +322,38 @@ def table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run what is missing, write the record, print the table."""
+def quality(record: dict, method: str, guidance: float, steps: int, how: str) -> str:
+    """What the zoo says of a checkpoint: how far its pictures follow their prompts."""
+    case = {"method": method, "guidance": guidance, "steps": steps}
+    share = 100 * records.select(record, "follows", **case).mean()
+    n = 2 * record["settings"]["prompts"]
+    return f"{share:.1f} % of {n} prompts' shapes, colours and grounds, in {steps} {how}"
+
+
+def main(settings: Settings = SETTINGS, grid: Grid = GRID, shown: Shown = SHOWN) -> None:
+    """Run what is missing, write the record and the zoo's list, print the table."""
     torch.set_num_threads(1)
-    settings = asdict(SETTINGS) | {"guidance": GUIDANCE, "weights": hashes()}
-    settings |= {"scenes": pairs.version()}  # rendered here, once, before the processes start
-    _renderings(SETTINGS)
+    shared = asdict(settings) | {"guidance": GUIDANCE, "weights": hashes()}
+    shared |= {"scenes": pairs.version()}  # rendered here, once, before the processes start
+    _renderings(settings)
     judged = [(method, 0.0, 0) for method in NOT_DRAWN]
     todo = [
         {"method": method, "guidance": guidance, "steps": steps, "seed": seed}
-        for method, guidance, steps in judged + cases()
-        for seed in range(1 if method in ONE_SEED else SETTINGS.seeds)
+        for method, guidance, steps in judged + cases(grid)
+        for seed in range(1 if method in ONE_SEED else settings.seeds)
     ]
-    results = jobs.run(NAME, one_run, todo, settings)
-    (times,) = jobs.run(NAME, timing, [{"what": "timing"}], settings)
+    results = jobs.run(NAME, partial(one_run, settings=settings), todo, shared)
+    timed = partial(timing, settings=settings, grid=grid)
+    (times,) = jobs.run(NAME, timed, [{"what": "timing"}], shared)
     for row in results:
         seconds = times["turns"].get(f"{row['method']} {row['guidance']:g} {row['steps']}")
         if seconds:
             row["batch_seconds"] = torch.tensor(seconds).median().item()
-    print(records.save(NAME, settings=settings | {"timing": times}, results=results))
+    print(records.save(NAME, settings=shared | {"timing": times}, results=results))
     print(table(results))
+    record = records.load(NAME)
+    for name, case in shown.items():
+        cards.measured(zoo.WEIGHTS / cards.INDEX, name, quality(record, *case))
 
 
 if __name__ == "__main__":

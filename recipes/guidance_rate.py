@@ -6,6 +6,7 @@ of the layer that reads the scale, goes on where it was stopped, and writes to
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,12 @@ from diffusers import DDIMScheduler
 from modarch_utils import records, zoo
 from modarch_utils.training.latent_consistency import with_guidance
 from recipes import few_steps, jobs, mini_lcm
-from recipes.latent_students import (
-    GUIDANCE,
-    TEACHER,
-    distilled,
-    few_step_pipeline,
-    minutes,
-    teacher,
-)
+from recipes.latent_students import GUIDANCE, TEACHER, Plan, distilled, few_step_pipeline, teacher
 
 NAME = "guidance_rate"
 RUN = Path("runs/guidance_rate")
 
-RATES = (1.0, 10.0, mini_lcm.CONFIG.guidance_rate)
+RATES = (1.0, 10.0, mini_lcm.PLAN.config.guidance_rate)
 """``guidance_rate`` of each training; the last one is ``mini-lcm``'s own."""
 
 
@@ -40,13 +34,16 @@ class Settings:
     scales: tuple[float, ...] = (mini_lcm.SCALES[0], GUIDANCE, mini_lcm.SCALES[1])
     steps: int = 4
     teacher_steps: int = 25
+    prompts: few_steps.Settings = few_steps.SETTINGS
 
 
 SETTINGS = Settings()
 
 
-def one_run(rate: float) -> dict[str, Any]:
-    """Distil one student and draw.
+def one_run(
+    rate: float, settings: Settings = SETTINGS, plan: Plan = mini_lcm.PLAN
+) -> dict[str, Any]:
+    """Distil one student and draw; that of the plan's own rate is ``mini-lcm`` itself.
 
     Returns:
         ``moved``: mean change of a pixel between the first scale and the last, in units of the
@@ -54,20 +51,20 @@ def one_run(rate: float) -> dict[str, Any]:
         deviation of all pixels, which lie in [0, 1]. ``training_minutes``: by the clock.
     """
     pipe = teacher()
-    config = replace(mini_lcm.CONFIG, guidance_rate=rate)
-    run = mini_lcm.RUN if config == mini_lcm.CONFIG else RUN / f"{rate:g}"
-    unet, curve = distilled(pipe, with_guidance(pipe.unet), config, run, GUIDANCE)
+    own = rate == plan.config.guidance_rate
+    plan = replace(plan, config=replace(plan.config, guidance_rate=rate))
+    run = mini_lcm.RUN if own else RUN / f"{rate:g}"
+    unet, curve = distilled(pipe, with_guidance(pipe.unet), plan, run)
     student = few_step_pipeline(pipe, unet)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
     pipe.set_progress_bar_config(disable=True)
-    prompts = few_steps.real_set(0, few_steps.SETTINGS).captions[:: SETTINGS.every]
+    prompts = few_steps.real_set(0, settings.prompts).captions[:: settings.every]
+    options = {"seed": 0, "batch_size": len(prompts)}
     contrast, moved = [], []
-    for drawing, steps in ((student, SETTINGS.steps), (pipe, SETTINGS.teacher_steps)):
+    for drawing, steps in ((student, settings.steps), (pipe, settings.teacher_steps)):
         drawn = [
-            few_steps.draw(
-                drawing, prompts, guidance=scale, steps=steps, seed=0, batch_size=len(prompts)
-            )
-            for scale in SETTINGS.scales
+            few_steps.draw(drawing, prompts, guidance=scale, steps=steps, **options)
+            for scale in settings.scales
         ]
         contrast.append([round(images.std().item(), 4) for images in drawn])
         moved.append((drawn[-1] - drawn[0]).abs().mean().item())
@@ -75,19 +72,19 @@ def one_run(rate: float) -> dict[str, Any]:
         "moved": round(moved[0] / moved[1], 4),
         "contrast": contrast[0],
         "teacher_contrast": contrast[1],
-        "training_minutes": round(minutes(curve), 1),
+        "training_minutes": round(sum(row.seconds for row in curve) / 60, 1),
     }
 
 
-def main() -> None:
+def main(settings: Settings = SETTINGS, plan: Plan = mini_lcm.PLAN) -> None:
     """Run what is missing, write the record, print it."""
     torch.set_num_threads(1)
-    settings = asdict(SETTINGS) | {"training": asdict(mini_lcm.CONFIG)}
-    settings["teacher"] = zoo.find(TEACHER).parts  # another teacher's runs are not taken over
-    results = jobs.run(NAME, one_run, [{"rate": rate} for rate in RATES], settings)
-    print(records.save(NAME, settings=settings, results=results))
-    for row in results:
-        print(row)
+    shared = asdict(settings) | {"training": asdict(plan.config)}
+    shared["teacher"] = zoo.find(TEACHER).parts  # another teacher's runs are not taken over
+    function = partial(one_run, settings=settings, plan=plan)
+    results = jobs.run(NAME, function, [{"rate": rate} for rate in RATES], shared)
+    print(records.save(NAME, settings=shared, results=results))
+    print(*results, sep="\n")
 
 
 if __name__ == "__main__":

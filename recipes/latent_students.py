@@ -1,6 +1,6 @@
 """What the trainings that begin with ``mini-sd`` share (chapter 05_latent_consistency)."""
 
-import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -14,17 +14,24 @@ from modarch_utils.training.latent_consistency import (
     distil,
     encode_prompts,
 )
-from recipes import export, mini_sd
-from recipes.mini_sd_autoencoder import save_sheet
+from recipes import cards, mini_sd
+from recipes.cards import Card
+from recipes.mini_sd import GUIDANCE, Sheet
 
 TEACHER = "mini-sd"
-GUIDANCE = 3.0
-"""The teacher's good ``guidance_scale``; the paper's ω is 1 less."""
 
-EVERY = 50
-"""Steps between two printed losses, and between two checkpoints."""
-SHEET_EVERY = 200
-SHEET_STEPS = 4
+
+@dataclass(frozen=True)
+class Plan:
+    """How a student is distilled, and how closely that is followed."""
+
+    config: LatentDistillationConfig
+    data: mini_sd.DataSettings = mini_sd.DATA
+    every: int = 50
+    """Steps between two printed losses, and between two checkpoints."""
+    sheet_every: int = 200
+    sheet: Sheet = Sheet(steps=4)
+    """Drawn with the ``guidance`` that the student wants."""
 
 
 def teacher() -> StableDiffusionPipeline:
@@ -45,53 +52,46 @@ def few_step_pipeline(
     return fast
 
 
-def sheet(pipe: StableDiffusionPipeline, file: Path, guidance: float) -> None:
-    """Draw the captions of :func:`recipes.mini_sd.prompts` in four steps."""
-    prompts = mini_sd.prompts()
-    images = mini_sd.draw(pipe, prompts, SHEET_STEPS, guidance)
-    save_sheet(images, file, [mini_sd.short(prompt) for prompt in prompts])
-
-
 def distilled(
     pipe: StableDiffusionPipeline,
     student: UNet2DConditionModel,
-    config: LatentDistillationConfig,
+    plan: Plan,
     run: Path,
-    guidance: float,
+    guidance: float = GUIDANCE,
 ) -> tuple[UNet2DConditionModel, list[Row]]:
     """Distil a student on the latents that ``mini-sd`` was trained on, with prints and sheets.
 
     Args:
         pipe: the teacher.
         student: see :func:`modarch_utils.training.latent_consistency.distil`.
-        config: the recipe.
+        plan: the recipe.
         run: folder of the checkpoint and the sheets; a stopped run goes on.
         guidance: the pipeline's ``guidance_scale`` for the sheets.
 
     Returns:
         The target, which is the student's average, and the curve.
     """
-    latents, captions = mini_sd.training_set(pipe.vae)
+    latents, captions = mini_sd.training_set(pipe.vae, plan.data)
     ids, empty = token_ids(pipe.tokenizer, captions), token_ids(pipe.tokenizer, [""])[0]
     prompts = encode_prompts(pipe.text_encoder, ids, empty)
+    sheet, steps = replace(plan.sheet, guidance=guidance), plan.config.steps
+    options = {"every": plan.every, "out": run, "progress": False}
     done = 0
-    while done < config.steps:
+    while done < steps:
         model, curve = distil(
             pipe.unet,
             student,
             latents,
             prompts,
-            config,
-            every=EVERY,
-            out=run,
-            stop_after=done + EVERY,
-            progress=False,
+            plan.config,
+            stop_after=done + plan.every,
+            **options,
         )
         done, loss, seconds, _ = curve[-1]
         print(f"step {done}: loss {loss:.4f}, {seconds:.0f} s", flush=True)
-        if done % SHEET_EVERY == 0 or done == config.steps:
+        if done % plan.sheet_every == 0 or done == steps:
             fast = few_step_pipeline(pipe, model.target.unet)
-            sheet(fast, run / f"step-{done:05d}.png", guidance)
+            sheet.draw(fast, run / f"step-{done:05d}.png")
     return model.target.unet, curve
 
 
@@ -108,51 +108,32 @@ def save_lora(unet: UNet2DConditionModel, folder: Path) -> Path:
     return file
 
 
-def minutes(curve: list[Row]) -> float:
-    """Length of a distillation by the clock."""
-    return sum(row.seconds for row in curve) / 60
+def record_rows(curve: list[Row]) -> list[dict]:
+    """A distillation's curve as rows of a record."""
+    return [{"step": row.step, "loss": row.loss, "seconds": row.seconds} for row in curve]
 
 
-def save_curve(name: str, settings: dict, curve: list[Row]) -> Path:
-    """Write the record of a distillation; ``name`` is that of its folder in ``weights/``."""
-    rows = [{"step": row.step, "loss": row.loss, "seconds": row.seconds} for row in curve]
-    return records.save(name.replace("-", "_"), settings=settings, results=rows)
+def facts(name: str, file: Path, settings: dict, rows: list[dict], **more: str) -> dict[str, str]:
+    """Rows of a distilled student's card, given the settings and rows of its record."""
+    steps = f"{settings['steps']} steps of {settings['batch_size']}"
+    return {
+        "Data": f"the captioned scenes of `{TEACHER}`",
+        "Seed": f"{settings['seed']}",
+        "Length": cards.length(steps, rows),
+        **more,
+        "Recipe": f"{cards.recipe(name)}, after `{TEACHER}`",
+        "Weights": cards.weights(file, size=True),
+    }
 
 
-def write_card(
-    file: Path, what: str, code: str, facts: dict[str, str], limits: str, title: str
-) -> None:
-    """Write a model card beside a file of weights, without the measured quality.
+def finish(card: Card, file: Path, settings: dict, rows: list[dict], **entry) -> None:
+    """Write card, entry of the zoo and record of a student; say where.
 
     Args:
-        file: of the weights, in half precision.
-        what: the first paragraph.
-        code: how it is used, from any folder.
-        facts: further rows of the table.
-        limits: what the model is not.
-        title: name of the model, which with underscores is that of its recipe.
+        card: what to say.
+        file: of the weights.
+        settings, rows: of the record.
+        entry: see :func:`recipes.cards.ship`.
     """
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    facts = facts | {
-        "Recipe": f"`python -m recipes.{title.replace('-', '_')}`, after `{TEACHER}`",
-        "Weights": f"`{file.name}`, float16, {file.stat().st_size / 1e6:.2f} MB, sha256 `{digest}`",
-    }
-    table = "\n".join(f"| {name} | {text} |" for name, text in facts.items())
-    text = f"""{export.FRONT}# {title}
-
-{what}
-
-```python
-{code.strip()}
-```
-
-| | |
-|---|---|
-{table}
-{export.LICENCE}
-
-## What it is not
-
-{limits}
-"""
-    (file.parent / "README.md").write_text(text, "utf-8")
+    cards.ship(card, file, **entry)
+    print(file, records.save(card.name.replace("-", "_"), settings=settings, results=rows))

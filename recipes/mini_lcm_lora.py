@@ -11,21 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
 
 from modarch_utils import profile, zoo
 from modarch_utils.measure import count_params
 from modarch_utils.training.consistency import ConsistencyConfig
-from modarch_utils.training.latent_consistency import LatentDistillationConfig, Row, add_lora
+from modarch_utils.training.latent_consistency import LatentDistillationConfig, add_lora
+from recipes.cards import Card
 from recipes.latent_students import (
     GUIDANCE,
     TEACHER,
+    Plan,
     distilled,
-    minutes,
-    save_curve,
+    facts,
+    finish,
+    record_rows,
     save_lora,
     teacher,
-    write_card,
 )
 
 NAME = "mini-lcm-lora"
@@ -33,10 +35,12 @@ RUN = Path("runs/mini_lcm_lora")
 
 RANK = 8
 
-CONFIG = LatentDistillationConfig(
-    steps=1000,
-    lr=1e-3,
-    objective=ConsistencyConfig(omega=(GUIDANCE - 1, GUIDANCE - 1)),
+PLAN = Plan(
+    LatentDistillationConfig(
+        steps=1000,
+        lr=1e-3,
+        objective=ConsistencyConfig(omega=(GUIDANCE - 1, GUIDANCE - 1)),
+    )
 )
 
 CODE = f"""
@@ -52,38 +56,33 @@ image = pipe(prompt, num_inference_steps=4, guidance_scale=1.0).images[0]
 """
 
 
-def main() -> None:
+def main(plan: Plan = PLAN) -> None:
     """Train what is missing of the run; write adapters, card and record."""
     torch.set_num_threads(1)
     pipe = teacher()
-    student = add_lora(copy.deepcopy(pipe.unet), RANK, CONFIG.seed)
+    student = add_lora(copy.deepcopy(pipe.unet), RANK, plan.config.seed)
     share = count_params(student, trainable=True) / count_params(pipe.unet)
     # Guidance is built in: a scale of 1 turns the pipeline's own off.
-    unet, curve = distilled(pipe, student, CONFIG, RUN, guidance=1.0)
+    unet, curve = distilled(pipe, student, plan, RUN, guidance=1.0)
     file = save_lora(unet, profile.output_dir(zoo.WEIGHTS) / NAME)
-    card(file, unet, share, curve)
-    settings = asdict(CONFIG) | {"rank": RANK, "trainable_share": share}
-    print(file, save_curve(NAME, settings, curve))
+    settings = asdict(plan.config) | {"rank": RANK, "trainable_share": share}
+    rows = record_rows(curve)
+    finish(card(file, settings, rows), file, settings, rows)
 
 
-def card(file: Path, unet: UNet2DConditionModel, share: float, curve: list[Row]) -> None:
-    """Write the model card."""
-    layers = sum(name.endswith("lora_A.default") for name, _ in unet.named_modules())
-    write_card(
-        file,
-        title=NAME,
-        what=f"Adapters of rank {RANK} for {layers} layers of `{TEACHER}`'s U-Net "
-        f"({100 * share:.1f} % of its parameters), by latent consistency distillation. With them "
-        f"it draws in about four steps what it draws in dozens with `guidance_scale={GUIDANCE}`.",
-        code=CODE,
-        facts={
-            "Data": f"the captioned scenes of `{TEACHER}`",
-            "Seed": f"{CONFIG.seed}",
-            "Length": f"{CONFIG.steps} steps of {CONFIG.batch_size}, {minutes(curve):.0f} minutes "
-            "by the clock on one thread",
-        },
-        limits=f"It fits `{TEACHER}` and no other network. Guidance is built in at one scale, "
-        "which the student was not told: a `guidance_scale` above 1 guides a second time, and "
+def card(file: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of saved adapters, given the settings and rows of their record."""
+    layers = sum(name.endswith("lora_A.weight") for name in load_file(file))
+    return Card(
+        NAME,
+        f"Adapters of rank {settings['rank']} for {layers} layers of `{TEACHER}`'s U-Net "
+        f"({100 * settings['trainable_share']:.1f} % of its parameters), by latent consistency "
+        "distillation. With them it draws in about four steps what it draws in dozens with "
+        f"`guidance_scale={GUIDANCE}`.",
+        CODE,
+        facts(NAME, file, settings, rows),
+        f"It fits `{TEACHER}` and no other network. Guidance is built in at one scale, which the "
+        "student was not told: a `guidance_scale` above 1 guides a second time, and "
         f"{GUIDANCE} is too much.",
     )
 

@@ -6,25 +6,25 @@ to ``weights/mini-pencil`` and the course of the training to ``records/mini_penc
 again, it writes both again without training. Each epoch writes a picture of what the model draws.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from modarch_utils import profile, records, zoo
+from modarch_utils import profile, zoo
 from modarch_utils.devices import plain_attention
 from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import token_ids
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.latent_consistency import add_lora
-from recipes import mini_sd
-from recipes.epochs import each_epoch, keep
+from recipes import cards, mini_sd
+from recipes.cards import Card
+from recipes.epochs import measured
 from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
-from recipes.latent_students import TEACHER, save_lora, teacher, write_card
-from recipes.mini_sd_autoencoder import save_sheet
+from recipes.latent_students import TEACHER, finish, save_lora, teacher
 from recipes.sketch import pencil
 
 NAME = "mini-pencil"
@@ -71,77 +71,73 @@ image = pipe(prompt, num_inference_steps=4, guidance_scale=1.0).images[0]
 """
 
 
-def training_set(pipe: StableDiffusionPipeline) -> tuple[Tensor, Tensor]:
+def training_set(pipe: StableDiffusionPipeline, data: DataSettings) -> tuple[Tensor, Tensor]:
     """Scaled latents (N, C, h, w) of sketches, and their prompts' ids (N, tokens)."""
-    images, captions = mini_sd.pictures(0, DATA.singles, DATA.pairs)
+    images, captions = mini_sd.pictures(0, data.singles, data.pairs, pipe.vae.config.sample_size)
     latents = mini_sd.encode_images(pipe.vae, pencil(images))
     return latents, token_ids(pipe.tokenizer, [f"{STYLE} {each}" for each in captions])
 
 
-def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
-    """Draw the captions of :func:`recipes.mini_sd.prompts`, as sketches."""
-    prompts = mini_sd.prompts()
-    images = mini_sd.draw(
-        pipe,
-        [f"{STYLE} {prompt}" for prompt in prompts],
-        mini_sd.SHEET_STEPS,
-        mini_sd.SHEET_GUIDANCE,
-    )
-    save_sheet(images, file, [mini_sd.short(prompt) for prompt in prompts])
-
-
-def main() -> None:
+def main(
+    data: DataSettings = DATA,
+    config: TrainConfig = CONFIG,
+    sheet: mini_sd.Sheet = mini_sd.SHEET,
+) -> None:
     """Train what is missing of the run; print each epoch; write adapters, card and record."""
     torch.set_num_threads(1)
+    sheet = replace(sheet, style=STYLE)
     pipe = teacher()
-    latents, ids = training_set(pipe)
+    latents, ids = training_set(pipe, data)
     size = count_params(pipe.unet)
     model = LatentDiffusion(
-        add_lora(pipe.unet, RANK, CONFIG.seed),
+        add_lora(pipe.unet, RANK, config.seed),
         pipe.text_encoder.requires_grad_(False),
         token_ids(pipe.tokenizer, [""])[0],
     )
     share = count_params(model, trainable=True) / size
+    dropout, options = mini_sd.CAPTION_DROPOUT, {"out": RUN, "progress": False}
 
     def until(epoch: int) -> History:
         with plain_attention("cpu"):
             return train_latent_diffusion(
-                model,
-                latents,
-                ids,
-                CONFIG,
-                mini_sd.CAPTION_DROPOUT,
-                out=RUN,
-                stop_after=epoch,
-                progress=False,
+                model, latents, ids, config, dropout, stop_after=epoch, **options
             )
 
-    for epoch, history in each_epoch(until, CONFIG.epochs):
-        kept = keep(RUN, epoch, {"loss": history.train_loss[-1], "seconds": history.seconds[-1]})
-        average = mini_sd.assembled(pipe.vae, pipe.tokenizer, model, history.ema_weights)
-        sheet(average, RUN / f"epoch-{epoch:03d}.png")
-    file = save_lora(average.unet, profile.output_dir(zoo.WEIGHTS) / NAME)
-    write_card(
-        file,
-        title=NAME,
-        what=f"Adapters of rank {RANK} for `{TEACHER}`'s U-Net ({100 * share:.1f} % of its "
-        f"parameters) that draw with a pencil what a prompt behind “{STYLE}” describes. They add "
-        "to those of `mini-lcm-lora`.",
-        code=CODE,
+    def average(history: History) -> StableDiffusionPipeline:
+        return mini_sd.assembled(pipe.vae, pipe.tokenizer, model, history.ema_weights)
+
+    def measure(epoch: int, history: History) -> dict[str, float]:
+        sheet.draw(average(history), RUN / f"epoch-{epoch:03d}.png")
+        return {}
+
+    history, rows = measured(until, config.epochs, RUN, measure)
+    file = save_lora(average(history).unet, profile.output_dir(zoo.WEIGHTS) / NAME)
+    settings = {"data": asdict(data), "rank": RANK, "trainable_share": share}
+    settings["training"] = asdict(config)
+    seen = "looked at in 05_latent_consistency; not measured"
+    finish(card(file, settings, rows), file, settings, rows, quality=seen)
+
+
+def card(file: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of saved adapters, given the settings and rows of their record."""
+    data, training = settings["data"], settings["training"]
+    return Card(
+        NAME,
+        f"Adapters of rank {settings['rank']} for `{TEACHER}`'s U-Net "
+        f"({100 * settings['trainable_share']:.1f} % of its parameters) that draw with a pencil "
+        f"what a prompt behind “{STYLE}” describes. They add to those of `mini-lcm-lora`.",
+        CODE,
         facts={
-            "Data": f"{DATA.singles:,} scenes with one object, {DATA.pairs:,} with two, and their "
-            "mirror images, redrawn by `recipes.sketch.pencil`",
-            "Seed": f"{CONFIG.seed}",
-            "Length": f"{CONFIG.epochs} epochs, {sum(history.seconds) / 60:.0f} minutes by the "
-            "clock on one thread",
+            "Data": f"{data['singles']:,} scenes with one object, {data['pairs']:,} with two, and "
+            "their mirror images, redrawn by `recipes.sketch.pencil`",
+            "Seed": f"{training['seed']}",
+            "Length": cards.length(f"{training['epochs']} epochs", rows),
+            "Recipe": f"{cards.recipe(NAME)}, after `{TEACHER}`",
+            "Weights": cards.weights(file, size=True),
         },
         limits=f"It fits `{TEACHER}` and no other network, and it is no artist: its sketches "
         "imitate a filter over renderings. A sketch has no colour, whatever the prompt says.",
     )
-    settings = {"data": asdict(DATA), "rank": RANK, "trainable_share": share}
-    settings["training"] = asdict(CONFIG)
-    rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
-    print(file, records.save("mini_pencil", settings=settings, results=rows))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from modarch_utils.training import reading
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.reading import Reading
-from recipes import export, reader_training
-from recipes.epochs import each_epoch, keep
+from recipes import cards, reader_training
+from recipes.cards import Card
+from recipes.epochs import measured
 
 NAME = "mini-reader"
 RUN = Path("runs/mini_reader")
@@ -36,7 +37,7 @@ class ReaderSettings:
     image_size: int = 64
     streams: tuple[int, int] = (20, 21)
     """To train on, and held out. The generator's are 0 and 1."""
-    scenes: int = 8_000
+    per_kind: int = 8_000
     """Of each kind to train on, and as many mirror images."""
     held_out: int = 1_000
     """Of each kind."""
@@ -60,29 +61,32 @@ CONFIG = TrainConfig(
 )
 
 
-def load(stream: int, n: int) -> list[scenes.Scenes | pairs.Pairs]:
-    """``n`` scenes with one object, and ``n`` with two."""
-    size = SETTINGS.image_size
+def load(stream: int, n: int, size: int) -> list[scenes.Scenes | pairs.Pairs]:
+    """``n`` scenes with one object, and ``n`` with two, of ``size`` pixels."""
     one = scenes.load(n, size, seed=stream, framing="close")
     return [one, pairs.load(n, size, seed=stream)]
 
 
-def training_set() -> tuple[Tensor, Reading]:
+def training_set(settings: ReaderSettings) -> tuple[Tensor, Reading]:
     """Images (N, 3, S, S) uint8 and what they show, mirror images included."""
-    one, two = load(SETTINGS.streams[0], SETTINGS.scenes)
+    one, two = load(settings.streams[0], settings.per_kind, settings.image_size)
     turned = two.mirrored()
     images = torch.cat((one.images, one.images.flip(3), two.images, turned.images))
     shown = [reading.labels(each) for each in (one, one, two, turned)]
     return images, Reading(*(torch.cat(columns) for columns in zip(*shown, strict=True)))
 
 
-def quality(reader: Reader, held_out: list[scenes.Scenes | pairs.Pairs]) -> list[dict]:
-    """Shares read right in pictures with one and two objects, sharp and blurred: a row for each."""
+def quality(
+    reader: Reader, held_out: list[scenes.Scenes | pairs.Pairs], pixels: float
+) -> list[dict]:
+    """Shares read right in pictures with one and two objects: a row for each.
+
+    They are shown as they are, and blurred by a deviation of so many pixels.
+    """
     rows = []
     for objects, data in enumerate(held_out, 1):
         sharp = data.images.float() / 127.5 - 1
-        blurred = reader_training.blur(sharp, SETTINGS.blur)
-        for blur, images in ((0.0, sharp), (SETTINGS.blur, blurred)):
+        for blur, images in ((0.0, sharp), (pixels, reader_training.blur(sharp, pixels))):
             found = reading.follows(reading.read(reader, images), reading.labels(data))
             values = reading.summary(found)
             names = ("count", "shape", "colour", "ground", "all_right")
@@ -90,86 +94,75 @@ def quality(reader: Reader, held_out: list[scenes.Scenes | pairs.Pairs]) -> list
     return rows
 
 
-def card(reader: Reader, file: Path, rows: list[dict], minutes: float) -> str:
-    """The model card, with the measured quality."""
-    table = "\n".join(
+def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of a saved reader, given the settings and rows of its record."""
+    side, n, (train, held_out) = (settings[key] for key in ("image_size", "per_kind", "streams"))
+    shares = [
         f"| {row['objects']} | {row['blur']:g} | "
         + " | ".join(f"{100 * value:.1f}" for value in list(row.values())[2:])
         + " |"
-        for row in rows
-    )
-    side = SETTINGS.image_size
-    train, held_out = SETTINGS.streams
-    return f"""{export.FRONT}# {NAME}
-
-A convolutional network of {count_params(reader):,} parameters that reads from a picture of \
-{side}×{side} pixels how many objects it shows (one or two), the shape and the colour of the left \
-and of the right one, and the ground. It judges whether generated pictures follow their prompts.
-
-```python
+        for row in settings["quality"]
+    ]
+    training = settings["training"]
+    return Card(
+        NAME,
+        f"A convolutional network of {count_params(reader_.load(folder)):,} parameters that reads "
+        f"from a picture of {side}×{side} pixels how many objects it shows (one or two), the shape "
+        "and the colour of the left and of the right one, and the ground. It judges whether "
+        "generated pictures follow their prompts.",
+        code=f"""
 from modarch_utils import zoo
 from modarch_utils.models import reader
 from modarch_utils.training import reading
 
 judge = reader.load(zoo.folder("{NAME}"))
 reading.score(judge, images, prompts)  # images (N, 3, {side}, {side}) in [0, 1]
-```
-
-| | |
-|---|---|
-| Data | {SETTINGS.scenes:,} scenes with one object (framing `close`) and {SETTINGS.scenes:,} with \
-two, stream {train}, and their mirror images; blurred, tinted and noisy at random |
-| Recipe | `python -m recipes.mini_reader` |
-| Seed | {CONFIG.seed} |
-| Length | {CONFIG.epochs} epochs, {minutes:.0f} minutes by the clock on one thread |
-| Input | {side}×{side} pixels in [-1, 1] |
-| Weights | `{file.name}`, float16, sha256 `{export.sha256(file.parent)}` |
-{export.LICENCE}
-
-## What it is not
-
-It has seen renderings of this course's scenes only. It always answers: of a photograph, or of a \
-picture with no object, it names a shape too.
-
-{export.QUALITY}
-Percent read right in {SETTINGS.held_out:,} held-out renderings of each kind (stream {held_out}), \
-as they are and after a Gaussian blur of so many pixels.
-
-| objects | blur | count | shape | colour | ground | all right |
-|---|---|---|---|---|---|---|
-{table}
-"""
+""",
+        facts={
+            "Data": f"{n:,} scenes with one object (framing `close`) and {n:,} with two, stream "
+            f"{train}, and their mirror images; blurred, tinted and noisy at random",
+            "Recipe": cards.recipe(NAME),
+            "Seed": f"{training['seed']}",
+            "Length": cards.length(f"{training['epochs']} epochs", rows),
+            "Input": f"{side}×{side} pixels in [-1, 1]",
+            "Weights": cards.weights(folder / reader_.WEIGHTS_FILE),
+        },
+        limits="It has seen renderings of this course's scenes only. It always answers: of a "
+        "photograph, or of a picture with no object, it names a shape too.",
+        quality=f"Percent read right in {settings['held_out']:,} held-out renderings of each kind "
+        f"(stream {held_out}), as they are and after a Gaussian blur of so many pixels.\n\n"
+        "| objects | blur | count | shape | colour | ground | all right |\n"
+        "|---|---|---|---|---|---|---|\n" + "\n".join(shares),
+    )
 
 
-def main() -> None:
+def main(settings: ReaderSettings = SETTINGS, config: TrainConfig = CONFIG) -> None:
     """Train what is missing of the run; print each epoch; write reader, card and record."""
     torch.set_num_threads(1)
-    settings = asdict(SETTINGS) | {"training": asdict(CONFIG), "scenes": pairs.version()}
-    images, wanted = training_set()
-    held_out = load(SETTINGS.streams[1], SETTINGS.held_out)
-    torch.manual_seed(CONFIG.seed)
+    images, wanted = training_set(settings)
+    held_out = load(settings.streams[1], settings.held_out, settings.image_size)
+    torch.manual_seed(config.seed)
     reader = Reader().to(memory_format=torch.channels_last)
 
     def until(epoch: int) -> History:
         return reader_training.train_reader(
-            reader, images, wanted, CONFIG, out=RUN, stop_after=epoch, progress=False
+            reader, images, wanted, config, out=RUN, stop_after=epoch, progress=False
         )
 
-    for epoch, history in each_epoch(until, CONFIG.epochs):
-        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        for row in quality(reader, held_out):
-            values[f"all_right_{row['objects']}_blur_{row['blur']:g}"] = row["all_right"]
-        kept = keep(RUN, epoch, values)
+    def measure(epoch: int, history: History) -> dict[str, float]:
+        found = quality(reader, held_out, settings.blur)
+        return {f"all_right_{r['objects']}_blur_{r['blur']:g}": r["all_right"] for r in found}
+
+    _, rows = measured(until, config.epochs, RUN, measure)
     file = reader_.save(reader, profile.output_dir(zoo.WEIGHTS) / NAME)
-    rows = quality(reader_.load(file.parent), held_out)
-    text = card(reader, file, rows, sum(history.seconds) / 60)
-    (file.parent / "README.md").write_text(text, "utf-8")
-    for row in rows:
-        print(row)
-    print(file, f"{file.stat().st_size / 1e6:.2f} MB", export.sha256(file.parent))
-    settings |= {"sha256": export.sha256(file.parent), "quality": rows}
-    results = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
-    print(records.save("mini_reader", settings=settings, results=results))
+    found = quality(reader_.load(file.parent), held_out, settings.blur)
+    kept = asdict(settings) | {"training": asdict(config), "scenes": pairs.version()}
+    kept |= {"sha256": cards.sha256(file), "quality": found}
+    one, two = (100 * row["all_right"] for row in found if not row["blur"])
+    share = f"everything read right: {one:.1f} % of held-out scenes with one object, {two:.1f} % "
+    cards.ship(card(file.parent, kept, rows), file, quality=share + "with two")
+    print(*found, f"{file} {file.stat().st_size / 1e6:.2f} MB", sep="\n")
+    print(records.save("mini_reader", settings=kept, results=rows))
 
 
 if __name__ == "__main__":

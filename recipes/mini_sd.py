@@ -27,14 +27,10 @@ from modarch_utils.training import autoencoder as ae
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.randomness import derive
-from recipes import export
-from recipes.epochs import each_epoch, keep
-from recipes.latent_diffusion import (
-    LatentDiffusion,
-    held_out_loss,
-    train_latent_diffusion,
-)
-from recipes.mini_sd_autoencoder import FOLDER as AUTOENCODER
+from recipes import cards, mini_sd_autoencoder
+from recipes.cards import Card
+from recipes.epochs import measured
+from recipes.latent_diffusion import LatentDiffusion, held_out_loss, train_latent_diffusion
 from recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
 
 NAME = "mini-sd"
@@ -77,19 +73,18 @@ CAPTION_DROPOUT = 0.1
 MIN_SNR = 5.0
 """The paper's; see :func:`recipes.latent_diffusion.noise_loss`."""
 
-SHEET_STEPS = 25
-SHEET_GUIDANCE = 3.0
-
+GUIDANCE = 3.0
+"""Its good ``guidance_scale``; the paper's ω is 1 less."""
 
 RUN = Path("runs/mini_sd")
 
 
-def tokenizer() -> mini_sd.CLIPTokenizer:
-    """Knows the words of all captions and of the styles."""
+def tokenizer(tokens: int = SIZE.tokens) -> mini_sd.CLIPTokenizer:
+    """Knows the words of all captions and of the styles; a prompt has so many tokens."""
     one = [scenes.caption(*names) for names in itertools.product(*scenes.CLASSES.values())]
     (shape, *_), (colour, *_), (ground, *_) = scenes.CLASSES.values()
     two = pairs.caption((colour, shape), TOLD, (colour, shape), ground)
-    return mini_sd.tokenizer({*STYLES, *" ".join([*one, two]).split()}, SIZE.tokens)
+    return mini_sd.tokenizer({*STYLES, *" ".join([*one, two]).split()}, tokens)
 
 
 def trained_autoencoder() -> AutoencoderKL:
@@ -97,12 +92,13 @@ def trained_autoencoder() -> AutoencoderKL:
 
     Raises FileNotFoundError when there is none.
     """
-    if not AUTOENCODER.is_dir():
+    folder = mini_sd_autoencoder.folder()
+    if not folder.is_dir():
         raise FileNotFoundError(
-            f"There is no autoencoder in {AUTOENCODER}; "
+            f"There is no autoencoder in {folder}; "
             f"`python -m recipes.mini_sd_autoencoder` trains it."
         )
-    return AutoencoderKL.from_pretrained(AUTOENCODER).eval().requires_grad_(False)
+    return AutoencoderKL.from_pretrained(folder).eval().requires_grad_(False)
 
 
 def encode_images(vae: AutoencoderKL, images: Tensor) -> Tensor:
@@ -110,20 +106,22 @@ def encode_images(vae: AutoencoderKL, images: Tensor) -> Tensor:
     return ae.encode(vae, images).mean * vae.config.scaling_factor
 
 
-def pictures(seed: int, singles: int, two: int) -> tuple[Tensor, list[str]]:
+def pictures(
+    seed: int, singles: int, two: int, size: int = SIZE.image_size
+) -> tuple[Tensor, list[str]]:
     """Images and captions of scenes with one object and with two, and of their mirror images."""
-    one = scenes.load(singles, SIZE.image_size, seed=seed, framing="close")
+    one = scenes.load(singles, size, seed=seed, framing="close")
     images, captions = [one.images, one.images.flip(3)], 2 * one.captions
-    both = pairs.load(two, SIZE.image_size, seed=seed)
+    both = pairs.load(two, size, seed=seed)
     for each in (both, both.mirrored()):
         images.append(each.images)
         captions += each.captions(TOLD)
     return torch.cat(images), captions
 
 
-def training_set(vae: AutoencoderKL) -> tuple[Tensor, list[str]]:
+def training_set(vae: AutoencoderKL, data: DataSettings = DATA) -> tuple[Tensor, list[str]]:
     """Scaled latents (N, C, h, w) of :func:`pictures` of stream 0, kept in ``runs/``; captions."""
-    images, captions = pictures(0, DATA.singles, DATA.pairs)
+    images, captions = pictures(0, data.singles, data.pairs, vae.config.sample_size)
     weights = b"".join(value.numpy().tobytes() for value in vae.state_dict().values())
     version = hashlib.sha256(weights + pairs.version().encode()).hexdigest()[:10]
     file = RUN / f"latents-{len(images)}-{version}.safetensors"
@@ -147,7 +145,7 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], steps: int, guidance
     return images * 2 - 1
 
 
-def prompts() -> list[str]:
+def prompts() -> tuple[str, ...]:
     """Eight captions with one object and eight with two, all shapes and colours among them."""
     shapes, colours, grounds = scenes.CLASSES.values()
 
@@ -156,18 +154,27 @@ def prompts() -> list[str]:
 
     one = [scenes.caption(*thing(i)[::-1], grounds[i % 4]) for i in range(8)]
     two = [pairs.caption(thing(i), TOLD, thing(3 * i + 5), grounds[i // 2]) for i in range(8)]
-    return one + two
+    return (*one, *two)
 
 
-def sheet(pipe: StableDiffusionPipeline, file: Path) -> None:
-    """Draw :func:`prompts`."""
-    images = draw(pipe, prompts(), SHEET_STEPS, SHEET_GUIDANCE)
-    save_sheet(images, file, [short(text) for text in prompts()])
+@dataclass(frozen=True)
+class Sheet:
+    """What is drawn of a model now and then, to be looked at."""
+
+    steps: int = 25
+    guidance: float = GUIDANCE
+    prompts: tuple[str, ...] = prompts()
+    style: str = ""
+    """A word or more before each prompt."""
+
+    def draw(self, pipe: StableDiffusionPipeline, file: Path) -> None:
+        """Write the pictures, each under its prompt."""
+        styled = [f"{self.style} {prompt}".strip() for prompt in self.prompts]
+        images = draw(pipe, styled, self.steps, self.guidance)
+        save_sheet(images, file, [textwrap.fill(prompt, 18) for prompt in self.prompts])
 
 
-def short(caption: str) -> str:
-    """A caption in lines that fit over a small picture."""
-    return textwrap.fill(caption, 18)
+SHEET = Sheet()
 
 
 def assembled(
@@ -183,98 +190,88 @@ def assembled(
     return mini_sd.pipeline(vae, average.text_encoder, words, average.unet)
 
 
-def main() -> None:
+def main(
+    data: DataSettings = DATA,
+    config: TrainConfig = CONFIG,
+    size: mini_sd.MiniSDConfig = SIZE,
+    sheet: Sheet = SHEET,
+) -> None:
     """Train what is missing of the run; print each epoch; write pipeline, card and record."""
     torch.set_num_threads(THREADS)
-    vae, words = trained_autoencoder(), tokenizer()
-    train, captions = training_set(vae)
-    images, asked = pictures(1, DATA.held_out, DATA.held_out)
+    vae, words = trained_autoencoder(), tokenizer(size.tokens)
+    train, captions = training_set(vae, data)
+    images, asked = pictures(1, data.held_out, data.held_out, size.image_size)
     held_out = encode_images(vae, images)
     ids, asked_ids = (mini_sd.token_ids(words, each) for each in (captions, asked))
-
-    torch.manual_seed(CONFIG.seed)
     empty = mini_sd.token_ids(words, [""])[0]
-    model = LatentDiffusion(mini_sd.unet(SIZE), mini_sd.text_model(words, SIZE), empty)
+    torch.manual_seed(config.seed)
+    model = LatentDiffusion(mini_sd.unet(size), mini_sd.text_model(words, size), empty)
+    options = {"out": RUN, "progress": False}
 
     def until(epoch: int) -> History:
         with plain_attention("cpu"):
             return train_latent_diffusion(
-                model,
-                train,
-                ids,
-                CONFIG,
-                CAPTION_DROPOUT,
-                MIN_SNR,
-                out=RUN,
-                stop_after=epoch,
-                progress=False,
+                model, train, ids, config, CAPTION_DROPOUT, MIN_SNR, stop_after=epoch, **options
             )
 
-    for epoch, history in each_epoch(until, CONFIG.epochs):
+    def measure(epoch: int, history: History) -> dict[str, float]:
         pipe = assembled(vae, words, model, history.ema_weights)
+        sheet.draw(pipe, RUN / f"epoch-{epoch:03d}.png")
         average = LatentDiffusion(pipe.unet, pipe.text_encoder, empty)
-        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        values["held_out"] = held_out_loss(average, held_out, asked_ids)
-        # What the captions are worth: nothing, as long as the model does not listen.
-        values["untold"] = held_out_loss(average, held_out, empty.expand(len(held_out), -1))
-        kept = keep(RUN, epoch, values)
-        sheet(pipe, RUN / f"epoch-{epoch:03d}.png")
+        return {
+            "held_out": held_out_loss(average, held_out, asked_ids),
+            # What the captions are worth: nothing, as long as the model does not listen.
+            "untold": held_out_loss(average, held_out, empty.expand(len(held_out), -1)),
+        }
+
+    history, rows = measured(until, config.epochs, RUN, measure)
     folder = profile.output_dir(zoo.WEIGHTS) / NAME
-    files = mini_sd.save(pipe, folder)
-    hashes = {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-    }
-    (folder / "README.md").write_text(card(pipe, hashes, sum(history.seconds) / 60), "utf-8")
+    files = mini_sd.save(assembled(vae, words, model, history.ema_weights), folder)
+    hashes = {file.relative_to(folder).as_posix(): cards.sha256(file) for file in files}
+    settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(size)}
+    settings |= {"data": asdict(data), "training": asdict(config), "min_snr": MIN_SNR}
+    cards.ship(card(folder, settings, rows), folder / "model_index.json", hashes)
     print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
-    settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(SIZE)}
-    settings |= {"data": asdict(DATA), "training": asdict(CONFIG), "min_snr": MIN_SNR}
-    rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
     print(records.save("mini_sd", settings=settings, results=rows))
 
 
-def card(pipe: StableDiffusionPipeline, hashes: dict[str, str], minutes: float) -> str:
-    """A model card, without the measured quality."""
+def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
+    """What the model card says of a saved pipeline, given the settings and rows of its record."""
+    pipe = StableDiffusionPipeline.from_pretrained(folder)
     parts = [("vae", "autoencoder"), ("unet", "U-Net"), ("text_encoder", "text model")]
     counts = ", ".join(f"{name} {count_params(getattr(pipe, part)):,}" for part, name in parts)
-    weights = "\n".join(f"| `{file}` | sha256 `{digest}` |" for file, digest in hashes.items())
     vocabulary = ", ".join(mini_sd.vocabulary(pipe.tokenizer))
-    pixels = pipe.vae.config.sample_size
-    return f"""{export.FRONT}# {NAME}
-
-A `StableDiffusionPipeline` that draws rendered scenes of {pixels}×{pixels} pixels from a caption. \
-Parameters: {counts}. Latents of {pipe.unet.config.sample_size}×{pipe.unet.config.sample_size} in \
-{pipe.unet.config.in_channels} channels.
-
-```python
+    pixels, unet = pipe.vae.config.sample_size, pipe.unet.config
+    data, training = settings["data"], settings["training"]
+    return Card(
+        NAME,
+        f"A `StableDiffusionPipeline` that draws rendered scenes of {pixels}×{pixels} pixels from "
+        f"a caption. Parameters: {counts}. Latents of {unet.sample_size}×{unet.sample_size} in "
+        f"{unet.in_channels} channels.",
+        code=f"""
 from diffusers import DiffusionPipeline
 
 from modarch_utils import zoo
 
 pipe = DiffusionPipeline.from_pretrained(zoo.folder("{NAME}"))
-image = pipe("a red torus on a checkerboard floor", guidance_scale=3.0).images[0]
-```
-
-| | |
-|---|---|
-| Data | {DATA.singles:,} scenes with one object, {DATA.pairs:,} with two, and their mirror \
-images, with captions |
-| Recipe | `python -m recipes.mini_sd_autoencoder`, then \
-`python -m recipes.mini_sd` |
-| Seed | {CONFIG.seed} |
-| Length | {CONFIG.epochs} epochs of U-Net and text model, {minutes:.0f} minutes by the clock \
-on two threads |
-| Weights | autoencoder and U-Net stored in float16, text model in float32 |
-{weights}
-{export.LICENCE}
-
-It knows these words and no other: {vocabulary}.
-
-## What it is not
-
-It is no small copy of Stable Diffusion: it has seen rendered scenes with one object or two and \
-no photograph. It has no safety checker, as it can draw nothing but such scenes.
-"""
+image = pipe("a red torus on a checkerboard floor", guidance_scale={GUIDANCE}).images[0]
+""",
+        facts={
+            "Data": f"{data['singles']:,} scenes with one object, {data['pairs']:,} with two, and "
+            "their mirror images, with captions",
+            "Recipe": f"{cards.recipe('mini_sd_autoencoder')}, then {cards.recipe(NAME)}",
+            "Seed": f"{training['seed']}",
+            "Length": cards.length(
+                f"{training['epochs']} epochs of U-Net and text model", rows, "two threads"
+            ),
+            "Weights": "autoencoder and U-Net stored in float16, text model in float32",
+        }
+        | {f"`{file}`": f"sha256 `{digest}`" for file, digest in settings["sha256"].items()},
+        note=f"It knows these words and no other: {vocabulary}.",
+        limits="It is no small copy of Stable Diffusion: it has seen rendered scenes with one "
+        "object or two and no photograph. It has no safety checker, as it can draw nothing but "
+        "such scenes.",
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from modarch_utils.training.batches import to_input
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from recipes import autoencoder_training as ae
-from recipes.epochs import each_epoch, keep
+from recipes.epochs import measured
 from recipes.sketch import pencil
 
 
@@ -63,14 +63,17 @@ STAGES = (0, 1, 2)
 """Maps of EfficientNet-Lite0 in which pictures are compared: sides 32, 16 and 8."""
 
 RUN = Path("runs/mini_sd_autoencoder")
-FOLDER = zoo.WEIGHTS / "mini-sd" / "vae"
-
 THREADS = 2
 
 
-def load(n: int, sketches: int, seed: int) -> Tensor:
+def folder() -> Path:
+    """Where the autoencoder is shipped."""
+    return zoo.WEIGHTS / "mini-sd" / "vae"
+
+
+def load(n: int, sketches: int, seed: int, size: int = SIZE.image_size) -> Tensor:
     """``n`` scenes of each framing, and ``sketches`` of them again: (N, 3, S, S) uint8."""
-    sets = (scenes.load(n, SIZE.image_size, seed=seed, framing=each) for each in FRAMINGS)
+    sets = (scenes.load(n, size, seed=seed, framing=each) for each in FRAMINGS)
     images = torch.cat([each.images for each in sets])
     return torch.cat((images, pencil(images[:: len(images) // sketches][:sketches])))
 
@@ -119,30 +122,32 @@ def sheet(vae: AutoencoderKL, held_out: Tensor, file: Path, n: int = 16) -> None
     save_sheet(torch.cat([row for pair in pairs for row in pair]), file)
 
 
-def main() -> None:
+def main(
+    data: DataSettings = DATA, config: TrainConfig = CONFIG, size: MiniSDConfig = SIZE
+) -> None:
     """Train what is missing of the run, measure its scaling factor, save the autoencoder."""
     torch.set_num_threads(THREADS)
-    train = load(DATA.scenes, DATA.sketches, seed=0)
-    held_out = load(DATA.held_out, DATA.held_out, seed=1)
+    train = load(data.scenes, data.sketches, 0, size.image_size)
+    held_out = load(data.held_out, data.held_out, 1, size.image_size)
     some = held_out[:: len(held_out) // 16]
     features = perception()
+    torch.manual_seed(config.seed)
+    vae = mini_sd.autoencoder(size)
 
     def until(epoch: int) -> History:
         return ae.train_autoencoder(
-            vae, train, CONFIG, OBJECTIVE, features, out=RUN, stop_after=epoch, progress=False
+            vae, train, config, OBJECTIVE, features, out=RUN, stop_after=epoch, progress=False
         )
 
-    torch.manual_seed(CONFIG.seed)
-    vae = mini_sd.autoencoder(SIZE)
-    for epoch, history in each_epoch(until, CONFIG.epochs):
-        values = {"loss": history.train_loss[-1], "seconds": history.seconds[-1]}
-        kept = keep(RUN, epoch, values | scores(vae, held_out))
+    def measure(epoch: int, history: History) -> dict[str, float]:
         sheet(vae, some, RUN / f"epoch-{epoch:03d}.png")
+        return scores(vae, held_out)
+
+    _, rows = measured(until, config.epochs, RUN, measure)
     factor = ae.set_scaling(vae, encode(vae, train))
-    print(f"{mini_sd.save_half(vae, FOLDER)} scaling factor {factor:.4f}")
-    settings = {"scenes": scenes.version(), "data": asdict(DATA), "training": asdict(CONFIG)}
-    settings |= {"objective": asdict(OBJECTIVE), "vae_channels": SIZE.vae_channels}
-    rows = [{"epoch": int(epoch)} | values for epoch, values in kept.items()]
+    print(f"{mini_sd.save_half(vae, folder())} scaling factor {factor:.4f}")
+    settings = {"scenes": scenes.version(), "data": asdict(data), "training": asdict(config)}
+    settings |= {"objective": asdict(OBJECTIVE), "vae_channels": size.vae_channels}
     print(records.save("mini_sd_autoencoder", settings=settings, results=rows))
 
 

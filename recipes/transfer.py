@@ -74,16 +74,16 @@ SETTINGS = TransferSettings()
 
 
 @lru_cache
-def load(stream: int) -> scenes.Scenes:
+def load(stream: int, settings: TransferSettings = SETTINGS) -> scenes.Scenes:
     """Stream 0 to label, 1 to choose, 2 to test."""
-    n = (SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images)[stream]
-    return scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
+    n = (settings.pool, settings.val_images, settings.test_images)[stream]
+    return scenes.load(n, settings.image_size, seed=stream, framing=settings.framing)
 
 
-def labelled(per_class: int, seed: int) -> Tensor:
+def labelled(per_class: int, seed: int, settings: TransferSettings = SETTINGS) -> Tensor:
     """Indices of ``per_class`` scenes of each shape, drawn by ``seed``; fewer are among more."""
-    order = torch.randperm(SETTINGS.pool, generator=torch.Generator().manual_seed(seed))
-    shape = load(0).shape[order]
+    order = torch.randperm(settings.pool, generator=torch.Generator().manual_seed(seed))
+    shape = load(0, settings).shape[order]
     return torch.cat([order[shape == c][:per_class] for c in range(CLASSES)])
 
 
@@ -98,27 +98,32 @@ def network(pretrained: bool, classes: int, seed: int = 0) -> nn.Module:
     return model.to(memory_format=torch.channels_last).eval()
 
 
-def one_run(method: str, per_class: int, lr: float, seed: int) -> dict:
+def one_run(
+    method: str, per_class: int, lr: float, seed: int, settings: TransferSettings = SETTINGS
+) -> dict:
     """Learn from the labelled scenes; accuracies in percent. ``lr`` is 0 for ``probe``.
 
     ``train_seconds`` is the processor's time for learning alone; ``probe`` has the features of
     the labelled scenes in it.
     """
-    index = labelled(per_class, seed)
-    return probe(index) if method == "probe" else train(method, index, lr, seed)
+    index = labelled(per_class, seed, settings)
+    if method == "probe":
+        return probe(index, settings)
+    return train(method, index, lr, seed, settings)
 
 
-def probe(index: Tensor) -> dict:
+def probe(index: Tensor, settings: TransferSettings) -> dict:
     """A linear classifier on frozen features; those of validation and test are cached."""
+    pool, *others = (load(stream, settings) for stream in range(3))
     started = time.process_time()
     model = network(pretrained=True, classes=0)
-    val, test = (cached_features(model, load(stream).images) for stream in (1, 2))
+    val, test = ((cached_features(model, data.images), data.shape) for data in others)
     after = time.process_time()
     with torch.no_grad():  # of the labelled ones only, as somebody with no more would have to
-        known = model(to_input(load(0).images[index]))
-    found = linear_probe((known, load(0).shape[index]), (val, load(1).shape), (test, load(2).shape))
+        known = model(to_input(pool.images[index]))
+    found = linear_probe((known, pool.shape[index]), val, test)
     return {
-        "val": percent(found.classifier.score(val.numpy(), load(1).shape.numpy())),
+        "val": percent(found.classifier.score(*(part.numpy() for part in val))),
         "test": percent(found.accuracy),
         "strength": found.strength,
         "train_seconds": round(time.process_time() - after, 2),
@@ -126,51 +131,47 @@ def probe(index: Tensor) -> dict:
     }
 
 
-def train(method: str, index: Tensor, lr: float, seed: int) -> dict:
+def train(method: str, index: Tensor, lr: float, seed: int, settings: TransferSettings) -> dict:
     """A network, all of it or part by part."""
-    index = index.repeat(max(1, SETTINGS.batch_size // len(index)))
-    data = load(0).images[index], load(0).shape[index]
-    steps = SETTINGS.small_steps if method == "small" else SETTINGS.steps
-    config = recipe(len(index), steps, lr, seed)
-    model = (
-        build("convnet", seed) if method == "small" else network(method != "scratch", CLASSES, seed)
-    )
+    pool, *others = (load(stream, settings) for stream in range(3))
+    index = index.repeat(max(1, settings.batch_size // len(index)))
+    data = pool.images[index], pool.shape[index]
+    config = recipe(len(index), method, lr, seed, settings)
+    small = method == "small"
+    model = build("convnet", seed) if small else network(method != "scratch", CLASSES, seed)
     started = time.process_time()
-    if method == "small":
+    if small:
         fit(model, data, None, config, progress=False)
     else:
         schedule = partial(trainable, opens=opening(config.epochs))
-        rates_of = peaks(method, model, lr)
+        rates_of = peaks(method, model, lr, settings)
         fine_tune(model, data, config, rates_of, schedule if method == "unfreeze" else None)
     seconds = round(time.process_time() - started, 2)
-    scores = {
-        split: percent(evaluate(model, (load(stream).images, load(stream).shape)).accuracy)
-        for stream, split in ((1, "val"), (2, "test"))
-    }
-    return {**scores, "train_seconds": seconds}
+    val, test = (percent(evaluate(model, (d.images, d.shape)).accuracy) for d in others)
+    return {"val": val, "test": test, "train_seconds": seconds}
 
 
-def recipe(n: int, steps: int, lr: float, seed: int) -> TrainConfig:
+def recipe(n: int, method: str, lr: float, seed: int, settings: TransferSettings) -> TrainConfig:
     """Settings for ``n`` images."""
     return equal_steps(
         n,
-        steps,
-        SETTINGS.batch_size,
+        settings.small_steps if method == "small" else settings.steps,
+        settings.batch_size,
         lr=lr,
-        weight_decay=SETTINGS.weight_decay,
+        weight_decay=settings.weight_decay,
         label_smoothing=0.0,
-        augment=SETTINGS.augment,
+        augment=settings.augment,
         seed=seed,
     )
 
 
-def peaks(method: str, model: nn.Module, lr: float) -> dict[str, float]:
+def peaks(method: str, model: nn.Module, lr: float, settings: TransferSettings) -> dict[str, float]:
     """Peak rate of each parameter."""
     if method == "layer_decay":
-        return decayed_rates(model, lr, SETTINGS.layer_decay)
+        return decayed_rates(model, lr, settings.layer_decay)
     if method == "scratch":
         return two_rates(model, lr, lr)
-    return two_rates(model, lr, SETTINGS.body * lr)
+    return two_rates(model, lr, settings.body * lr)
 
 
 def opening(epochs: int) -> tuple[int, int, int]:

@@ -2,22 +2,12 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 
 from modarch_utils import zoo
 from modarch_utils.data import photos
-from recipes import (
-    export,
-    latent_students,
-    mini_classifiers,
-    mini_convnext,
-    mini_reader,
-    mini_sd,
-)
 
 ROOT = Path(__file__).parents[1]
 CONTENT = (ROOT / "LICENSE-content").read_text(encoding="utf-8")
@@ -43,60 +33,6 @@ def test_a_shipped_card_has_its_licence(card):
 
 def test_every_folder_of_weights_has_a_card():
     assert {path.parent for path in SHIPPED} == {p for p in zoo.WEIGHTS.iterdir() if p.is_dir()}
-
-
-def _backbone(folder: Path) -> str:
-    config = dict(
-        hidden_size=8,
-        image_size=64,
-        num_attention_heads=2,
-        num_hidden_layers=1,
-        num_register_tokens=1,
-        patch_size=8,
-    )
-    card = export.Card("mini-x", "Taught.", "scenes", 0, 1, 1.0, inherits="A teacher's features.")
-    text = export._text(card, config, 1, "0" * 64) + export.QUALITY
-    assert text.index("A teacher's features.") < text.index(export.QUALITY)  # that part is replaced
-    return text
-
-
-def _student(folder: Path) -> str:
-    latent_students.write_card(
-        folder / export.FILE, "What.", "code", {"Data": "scenes"}, "Limits.", "mini-x"
-    )
-    return (folder / "README.md").read_text(encoding="utf-8")
-
-
-def _pipeline(folder: Path) -> str:
-    part = torch.nn.Linear(1, 1)
-    part.config = SimpleNamespace(sample_size=8, in_channels=4)
-    pipe = SimpleNamespace(vae=part, unet=part, text_encoder=part, tokenizer=None)
-    return mini_sd.card(pipe, {"unet/x.safetensors": "0" * 64}, 1.0)
-
-
-def _reader(folder: Path) -> str:
-    rows = [{"objects": 1, "blur": 0.0, "all right": 1.0}]
-    return mini_reader.card(torch.nn.Linear(1, 1), folder / export.FILE, rows, 1.0)
-
-
-def _classifier(folder: Path) -> str:
-    mini = mini_convnext.MINI
-    return mini_classifiers.card(mini, folder / export.FILE, {"close": 1.0}, 1.0, 1)
-
-
-@pytest.mark.parametrize("write", [_backbone, _student, _pipeline, _reader, _classifier])
-def test_a_card_written_anew_has_its_licence(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(mini_sd.mini_sd, "vocabulary", lambda tokenizer: ["a"])
-    (tmp_path / export.FILE).write_bytes(b"weights")
-    check(write(tmp_path))
-
-
-def test_the_shipped_text_on_the_teacher_is_the_recipes():
-    """Its recipe alone knows the sentence, and runs for an hour."""
-    card = (zoo.WEIGHTS / "mini-dinov2" / "README.md").read_text(encoding="utf-8")
-    said = card.split("## What it inherits\n\n")[1].split("\n\n")[0]
-    source = (ROOT / "recipes" / "mini_dinov2.py").read_text(encoding="utf-8")
-    assert said in re.sub(r'"\n\s+"', "", source)
 
 
 def test_every_photograph_in_the_packages_is_credited():

@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
-    path for room in ("modarch_utils", "recipes", "grading", "tools", "tests") for path in (ROOT / room).rglob("*.py")
+    path
+    for room in ("modarch_utils", "recipes", "grading", "tools", "tests")
+    for path in (ROOT / room).rglob("*.py")
 )
 
 
@@ -97,7 +99,7 @@ LESSON = """
 import json
 from modarch_utils import claims, profile, records, zoo
 from modarch_utils.models import mini_sd, reader
-from recipes import export
+from recipes import cards
 here = Path(sys.argv[2])
 known = [file.stem for file in records.FOLDER.glob("*.json")]
 assert all(records.load(name)["results"] for name in known)
@@ -105,8 +107,8 @@ claims.paper("choosing.top1")
 read = reader.load(zoo.folder("mini-reader"))
 reader.save(read, here)
 reader.load(here)
-(here / "README.md").write_text("# Größe 가\\n\\n" + export.QUALITY, "utf-8")
-export.write_quality(here, "größer ≥ 가")
+(here / "README.md").write_text("# Größe 가\\n\\n" + cards.QUALITY, "utf-8")
+cards.write_quality(here, "größer ≥ 가")
 assert "größer ≥ 가" in (here / "README.md").read_text("utf-8")
 records.FOLDER = here
 settings = {"name": "Größe ≥ 가"}

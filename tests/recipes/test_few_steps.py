@@ -1,6 +1,8 @@
 """From a reader to the table of few steps, with tiny untrained generators in its place."""
 
 import json
+import re
+import tomllib
 from collections import Counter
 from dataclasses import replace
 
@@ -15,69 +17,61 @@ from sklearn.decomposition import PCA
 from modarch_utils import measure, records, zoo
 from modarch_utils.data import factors, pairs
 from modarch_utils.models import mini_sd
-from modarch_utils.models.mini_sd import MiniSDConfig
 from modarch_utils.training import reading
-from recipes import few_steps, jobs, mini_reader
+from recipes import cards, few_steps, mini_reader
+from tests.recipes import tiny
 
-TINY = MiniSDConfig(vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1)
+SD = replace(tiny.SD, image_size=64)
 SETTINGS = few_steps.Settings(
     prompts=4, seeds=2, references=2, fitted=8, components=4, batch_size=5, timed=2, turns=1
 )
 
 
-def in_this_process(name, function, todo, settings):
-    """What jobs.run returns; its own processes would not see the stand-ins."""
-    json.dumps([todo, settings])
-    return [{**job, **function(**job), "seconds": 1.0} for job in todo]
-
-
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
-    monkeypatch.setattr(jobs, "run", in_this_process)
-    monkeypatch.setattr(few_steps, "SETTINGS", SETTINGS)
-    for cached in (few_steps._renderings, few_steps.judge, few_steps.pipeline):
-        cached.cache_clear()
-    yield tmp_path
-    few_steps.judge.cache_clear()
-    few_steps.pipeline.cache_clear()
+def bench(place):
+    """No pipeline of another test is taken for this one's."""
+    cached = few_steps._renderings, few_steps.judge, few_steps.pipeline
+    for each in cached:
+        each.cache_clear()
+    yield place
+    for each in cached:
+        each.cache_clear()
 
 
 def generators():
     """A teacher, a LoRA and an LCM of random weights, as the recipes write them."""
     torch.manual_seed(0)
-    words = mini_sd.tokenizer(["a", "red", "torus", "on", "grass"], TINY.tokens)
-    text, unet = mini_sd.text_model(words, TINY), mini_sd.unet(TINY)
-    pipe = mini_sd.pipeline(mini_sd.autoencoder(TINY), text, words, unet)
+    words = mini_sd.tokenizer(["a", "red", "torus", "on", "grass"], SD.tokens)
+    text, unet = mini_sd.text_model(words, SD), mini_sd.unet(SD)
+    pipe = mini_sd.pipeline(mini_sd.autoencoder(SD), text, words, unet)
     mini_sd.save(pipe, zoo.WEIGHTS / few_steps.TEACHER)
-    mini_sd.unet(TINY, guidance_dim=32).save_pretrained(zoo.WEIGHTS / few_steps.LCM)
+    mini_sd.unet(SD, guidance_dim=32).save_pretrained(zoo.WEIGHTS / few_steps.LCM)
     unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "conv1"], init_lora_weights=False))
     StableDiffusionPipeline.save_lora_weights(
         zoo.WEIGHTS / few_steps.LORA, get_peft_model_state_dict(unet)
     )
 
 
-def train_reader(monkeypatch):
-    small = mini_reader.ReaderSettings(scenes=8, held_out=4)
-    monkeypatch.setattr(mini_reader, "SETTINGS", small)
-    config = replace(mini_reader.CONFIG, epochs=2, batch_size=8)
-    monkeypatch.setattr(mini_reader, "CONFIG", config)
-    mini_reader.main()
+def train_reader():
+    mini_reader.main(
+        mini_reader.ReaderSettings(per_kind=8, held_out=4),
+        replace(mini_reader.CONFIG, epochs=2, batch_size=8),
+    )
 
 
-def test_from_a_reader_to_the_table(tiny, monkeypatch, capsys):
+def test_from_a_reader_to_the_table(bench, monkeypatch, capsys):
     with pytest.raises(FileNotFoundError, match="mini_sd`"):
         few_steps.main()
-    train_reader(monkeypatch)
-    kept = json.loads((tiny / "mini_reader.json").read_text("utf-8"))
+    train_reader()
+    kept = json.loads((bench / "mini_reader.json").read_text("utf-8"))
     assert [row["epoch"] for row in kept["results"]] == [1, 2]
-    card = (zoo.WEIGHTS / mini_reader.NAME / "README.md").read_text("utf-8")
-    assert kept["settings"]["sha256"] in card and card.count("\n| 1 | ") == 2
+    assert kept["settings"]["sha256"] == tiny.listed(mini_reader.NAME)["sha256"]
+    assert (zoo.WEIGHTS / mini_reader.NAME / "README.md").read_text("utf-8").count("\n| 1 | ") == 2
 
     generators()
+    index = zoo.WEIGHTS / cards.INDEX
+    with index.open("a", encoding="utf-8") as file:
+        file.writelines(f"\n[{name}]\n" for name in few_steps.SHOWN)
     begun = []
     pipes = set()
     real_draw = few_steps.draw
@@ -100,15 +94,21 @@ def test_from_a_reader_to_the_table(tiny, monkeypatch, capsys):
         name: (scales, tuple(n for n in steps if n <= 2))
         for name, (scales, steps) in few_steps.GRID.items()
     }
-    monkeypatch.setattr(few_steps, "GRID", grid)
-    few_steps.main()
+    shown = {
+        name: (method, guidance, 2, how)
+        for name, (method, guidance, _, how) in few_steps.SHOWN.items()
+    }
+    few_steps.main(SETTINGS, grid, shown)
     assert len(pipes) == 5
+    for name in shown:
+        told = tomllib.loads(index.read_text("utf-8"))[name]["quality"]
+        assert re.fullmatch(r"[\d.]+ % of 8 prompts' .* in 2 (guided )?steps", told)
     # Every method is given the same noise; another seed gives another.
     noise = {seed: [x for s, x in begun if s == seed] for seed in (0, 1)}
     assert all(torch.equal(x, noise[0][0]) for x in noise[0])
     assert not torch.equal(noise[0][0], noise[1][0])
 
-    record = json.loads((tiny / "few_steps.json").read_text("utf-8"))
+    record = json.loads((bench / "few_steps.json").read_text("utf-8"))
     calls = {
         (r["method"], r["guidance"], r["steps"]): r.get("evaluations") for r in record["results"]
     }
@@ -145,9 +145,9 @@ def test_from_a_reader_to_the_table(tiny, monkeypatch, capsys):
     torch.testing.assert_close(pair, alone, atol=1e-4, rtol=0)
 
 
-def test_real_pictures_are_judged_by_hand(tiny, monkeypatch):
-    train_reader(monkeypatch)
-    row = few_steps.one_run("real", 0.0, 0, 1)
+def test_real_pictures_are_judged_by_hand(bench):
+    train_reader()
+    row = few_steps.one_run("real", 0.0, 0, 1, SETTINGS)
     sets = [few_steps.real_set(i, SETTINGS) for i in range(4)]
     assert len({image.numpy().tobytes() for s in sets for image in s.images}) == 32
     network = zoo.load_timm("efficientnet_lite0")
@@ -170,7 +170,7 @@ def test_real_pictures_are_judged_by_hand(tiny, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(shown, asked, strict=True))
 
 
-def test_samplers_begin_where_the_noise_is(tiny):
+def test_samplers_begin_where_the_noise_is(bench):
     generators()
     for method, first in (("ddim", 999), ("dpm++", 999), ("lcm_lora", 999), ("lcm", 999)):
         scheduler = few_steps.pipeline(method).scheduler

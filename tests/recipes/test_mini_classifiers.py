@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
@@ -15,7 +16,8 @@ from timm.data import create_transform, resolve_model_data_config
 from modarch_utils import records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.measure import count_params
-from recipes import export, mini_classifiers, mini_convnext, mini_efficientnetv2
+from recipes import cards, epochs, mini_classifiers, mini_convnext, mini_efficientnetv2
+from tests.recipes.tiny import interrupted, listed
 
 RECIPES = (mini_convnext, mini_efficientnetv2)
 by_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.MINI.name)
@@ -27,58 +29,37 @@ MOST_BYTES = 2_000_000
 """Of both networks together."""
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
-    # The recipe sets the number of threads for a process of its own.
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    return tmp_path
-
-
 def tiny(mini):
     config = replace(mini.config, epochs=2, batch_size=8, lr=1e-3)
     return replace(mini, model_args=SMALL[mini.name], config=config, train_scenes=16, held_out=8)
 
 
 @by_recipe
-def test_what_a_recipe_writes(recipe, place, capsys):
+def test_what_a_recipe_writes_and_writes_again_after_a_stop(recipe, place, monkeypatch):
     mini = tiny(recipe.MINI)
     mini_classifiers.make(mini)
     folder = zoo.WEIGHTS / mini.name
-    assert {f.name for f in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
-    weights = load_file(folder / "model.safetensors")
+    file = folder / "model.safetensors"
+    through = cards.sha256(file)
+    assert {f.name for f in folder.iterdir()} == {"README.md", "config.json", file.name}
+    weights = load_file(file)
     assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
-    text = (folder / "README.md").read_text("utf-8")
-    assert export.sha256(folder) in text and f"`python -m {recipe.__name__}`" in text
+    entry, text = listed(mini.name), (folder / "README.md").read_text("utf-8")
+    assert f"`python -m {recipe.__name__}`" in text
     record = json.loads((place / f"{mini.name.replace('-', '_')}.json").read_text("utf-8"))
     assert [row["epoch"] for row in record["results"]] == [1, 2]
-    assert record["settings"]["sha256"] == export.sha256(folder)
+    assert record["settings"]["sha256"] == through
     for framing, share in record["settings"]["quality"].items():
         assert f"| {framing} | {100 * share:.1f} |" in text
-    # Called again it writes the same without training.
-    capsys.readouterr()
+    close = 100 * record["settings"]["quality"]["close"]
+    assert entry["quality"] == f"{close:.1f} % of 8 held-out scenes' shapes"
+    mini_classifiers.make(mini)  # finished: it writes the same without training
+    assert cards.sha256(file) == through
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")  # where no run was begun
+    interrupted(partial(mini_classifiers.make, mini), epochs, "keep", monkeypatch)
     mini_classifiers.make(mini)
-    assert export.sha256(folder) == record["settings"]["sha256"]
-
-
-@by_recipe
-def test_a_stopped_run_goes_on_to_the_same_weights(recipe, place, monkeypatch):
-    mini = tiny(recipe.MINI)
-    mini_classifiers.make(mini)
-    through = export.sha256(zoo.WEIGHTS / mini.name)
-    monkeypatch.setattr(mini_classifiers, "RUNS", place / "other")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(mini_classifiers, "keep", interrupt)
-        mini_classifiers.make(mini)
-    mini_classifiers.make(mini)
-    assert export.sha256(zoo.WEIGHTS / mini.name) == through
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
+    assert cards.sha256(file) == through
 
 
 @torch.no_grad()
@@ -131,15 +112,12 @@ def test_the_mean_and_deviation_are_the_scenes():
 
 @by_recipe
 def test_the_shipped_one_is_as_good_as_its_card_says(recipe):
-    folder = zoo.WEIGHTS / recipe.MINI.name
-    if not folder.is_dir():
-        pytest.skip(f"{recipe.MINI.name} is not trained yet: python -m {recipe.__name__}")
+    folder = zoo.folder(recipe.MINI.name)
     text = (folder / "README.md").read_text("utf-8")
     promised = float(re.search(r"\| close \| ([\d.]+) \|", text)[1]) / 100
     found = mini_classifiers.accuracy(folder, scenes.load(200, 64, seed=1, framing="close"))
     assert abs(found - promised) < 0.01 + 3 * math.sqrt(promised * (1 - promised) / 200)
     record = records.load(recipe.MINI.name.replace("-", "_"))
-    assert record["settings"]["sha256"] == export.sha256(folder)
-    assert export.sha256(folder) in text
+    assert record["settings"]["sha256"] == zoo.find(recipe.MINI.name).sha256
     epochs = [row["epoch"] for row in record["results"]]
     assert epochs == list(range(1, record["settings"]["config"]["epochs"] + 1))

@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,55 +17,51 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from modarch_utils import records, zoo
+from modarch_utils import zoo
 from modarch_utils.models import mini_sd as parts
-from modarch_utils.models.mini_sd import MiniSDConfig
 from modarch_utils.training.autoencoder import encode
 from modarch_utils.training.latent_consistency import add_lora
 from recipes import (
+    autoencoder_training,
     few_steps,
     guidance_rate,
-    jobs,
     latent_students,
     mini_lcm,
     mini_lcm_lora,
     mini_pencil,
     mini_sd,
 )
-from recipes.autoencoder_training import set_scaling
+from tests.recipes.tiny import SD, interrupted, listed
 
-TINY = MiniSDConfig(
-    image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
-)
 PROMPT = "a red torus on a checkerboard floor"
+FEW = {"singles": 4, "pairs": 4}
+SHEET = mini_sd.Sheet(steps=2, prompts=(PROMPT,) * 2)
+
+
+def small(plan):
+    config = replace(plan.config, steps=2, batch_size=4, warmup=1, autocast=False)
+    return replace(
+        plan, config=config, data=mini_sd.DataSettings(**FEW), every=1, sheet_every=1, sheet=SHEET
+    )
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(place, monkeypatch):
     """A folder with an untrained pipeline as ``mini-sd``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(zoo, "folder", lambda name: zoo.WEIGHTS / name)
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
-    monkeypatch.setattr(mini_sd, "SIZE", TINY)
-    monkeypatch.setattr(mini_sd, "DATA", mini_sd.DataSettings(singles=4, pairs=4))
-    monkeypatch.setattr(mini_sd, "SHEET_STEPS", 2)
-    monkeypatch.setattr(mini_sd, "prompts", lambda: [PROMPT] * 2)
-    monkeypatch.setattr(latent_students, "EVERY", 1)
-    monkeypatch.setattr(latent_students, "SHEET_STEPS", 2)
-    for recipe in (mini_lcm, mini_lcm_lora):
-        config = replace(recipe.CONFIG, steps=2, batch_size=4, warmup=1, autocast=False)
-        monkeypatch.setattr(recipe, "CONFIG", config)
-    monkeypatch.setattr(mini_pencil, "DATA", mini_pencil.DataSettings(singles=4, pairs=4))
-    config = replace(mini_pencil.CONFIG, epochs=2, batch_size=8, autocast="no")
-    monkeypatch.setattr(mini_pencil, "CONFIG", config)
     torch.manual_seed(0)
-    words, vae = mini_sd.tokenizer(), parts.autoencoder(TINY)
-    set_scaling(vae, encode(vae, mini_sd.pictures(0, 4, 4)[0]))
-    pipe = parts.pipeline(vae, parts.text_model(words, TINY), words, parts.unet(TINY))
+    words, vae = mini_sd.tokenizer(SD.tokens), parts.autoencoder(SD)
+    images, _ = mini_sd.pictures(0, 4, 4, SD.image_size)
+    autoencoder_training.set_scaling(vae, encode(vae, images))
+    pipe = parts.pipeline(vae, parts.text_model(words, SD), words, parts.unet(SD))
     parts.save(pipe, zoo.WEIGHTS / "mini-sd")
-    return tmp_path
+    return place
+
+
+def record(folder, name, key):
+    kept = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    assert [row[key] for row in kept["results"]] == [1, 2]
+    return kept["settings"]
 
 
 def shipped(**components):
@@ -104,15 +101,6 @@ def delta(folder, layer):
     return (b.flatten(1) @ a.flatten(1)).view(len(b), *a.shape[1:])
 
 
-def interrupted(recipe, module, monkeypatch, where="sheet"):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, where, stop)
-        recipe.main()
-
-
 @torch.no_grad()
 def test_adapters_are_loaded_as_they_were_trained(tiny):
     unet, pipe = random_lora("some", 0, 3), shipped()
@@ -150,9 +138,9 @@ def test_two_adapters_add_up(tiny):
 
 
 def test_lcm_lora(tiny, capsys, monkeypatch):
-    monkeypatch.setattr(latent_students, "SHEET_EVERY", 1)
-    interrupted(mini_lcm_lora, latent_students, monkeypatch)
-    mini_lcm_lora.main()
+    make = partial(mini_lcm_lora.main, small(mini_lcm_lora.PLAN))
+    interrupted(make, mini_sd, "save_sheet", monkeypatch)
+    make()
     printed = capsys.readouterr().out
     # It goes on with what was printed last: the sheet is what the stop cost.
     assert printed.count("step 1: loss") == 2 and printed.count("step 2: loss") == 1
@@ -162,13 +150,12 @@ def test_lcm_lora(tiny, capsys, monkeypatch):
     weights = load_file(file)
     assert {value.dtype for value in weights.values()} == {torch.float16}
     assert all(value.any() for value in weights.values())
-    text = (folder / "README.md").read_text("utf-8")
-    assert "sha256" in text and f"{len(weights) // 2} layers" in text
-    kept = json.loads((tiny / "mini_lcm_lora.json").read_text("utf-8"))
-    assert [row["step"] for row in kept["results"]] == [1, 2]
-    assert kept["settings"]["rank"] == 8 and 0 < kept["settings"]["trainable_share"] < 1
+    listed("mini-lcm-lora")
+    assert f"{len(weights) // 2} layers" in (folder / "README.md").read_text("utf-8")
+    settings = record(tiny, "mini_lcm_lora", "step")
+    assert settings["rank"] == 8 and 0 < settings["trainable_share"] < 1
     before = file.read_bytes()
-    mini_lcm_lora.main()  # finished: it writes the same again
+    make()  # finished: it writes the same again
     assert file.read_bytes() == before
     pipe = shipped()
     load(pipe, "mini-lcm-lora")
@@ -179,17 +166,16 @@ def test_lcm_lora(tiny, capsys, monkeypatch):
 
 
 def test_lcm(tiny, capsys):
-    mini_lcm.main()
+    mini_lcm.main(small(mini_lcm.PLAN))
     assert capsys.readouterr().out.count("loss") == 2
+    assert listed("mini-lcm")["parts"] == {"config.json": ""}
     folder = zoo.WEIGHTS / "mini-lcm"
-    assert "sha256" in (folder / "README.md").read_text("utf-8")
     weights = load_file(folder / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
     unet = UNet2DConditionModel.from_pretrained(folder)
     assert {p.dtype for p in unet.parameters()} == {torch.float32}
     assert unet.time_embedding.cond_proj.weight.any()  # it was zero before
-    kept = json.loads((tiny / "mini_lcm.json").read_text("utf-8"))
-    assert [row["step"] for row in kept["results"]] == [1, 2]
+    record(tiny, "mini_lcm", "step")
 
     plain = shipped(unet=unet)
     plain.scheduler = LCMScheduler.from_config(plain.scheduler.config)
@@ -206,18 +192,10 @@ def test_lcm(tiny, capsys):
     assert not torch.equal(drawn[1], drawn[2])
 
 
-def test_guidance_rate(tiny, monkeypatch):
-
-    def in_this_process(name, function, todo, settings):
-        return [{**job, **function(**job), "seconds": 1.0} for job in todo]
-
-    monkeypatch.setattr(jobs, "run", in_this_process)
-    small = few_steps.Settings(prompts=2, seeds=1, references=1, fitted=2)
-    monkeypatch.setattr(few_steps, "SETTINGS", small)
-    few_steps._renderings.cache_clear()
-    settings = guidance_rate.Settings(every=2, teacher_steps=2)
-    monkeypatch.setattr(guidance_rate, "SETTINGS", settings)
-    guidance_rate.main()
+def test_guidance_rate(tiny):
+    plan = small(mini_lcm.PLAN)
+    prompts = few_steps.Settings(prompts=2, seeds=1, references=1, fitted=2)
+    guidance_rate.main(guidance_rate.Settings(every=2, teacher_steps=2, prompts=prompts), plan)
     one, _, own = json.loads((tiny / "guidance_rate.json").read_text("utf-8"))["results"]
     assert (one["rate"], own["rate"]) == (1.0, 30.0)
     assert own["moved"] > 5 * one["moved"] > 0
@@ -227,17 +205,17 @@ def test_guidance_rate(tiny, monkeypatch):
 
 
 def test_pencil(tiny, capsys, monkeypatch):
-    interrupted(mini_pencil, mini_pencil, monkeypatch, "sheet")
-    mini_pencil.main()
+    config = replace(mini_pencil.CONFIG, epochs=2, batch_size=8, autocast="no")
+    make = partial(mini_pencil.main, mini_pencil.DataSettings(**FEW), config, SHEET)
+    interrupted(make, mini_sd, "save_sheet", monkeypatch)
+    make()
     printed = capsys.readouterr().out
-    assert printed.count("epoch 1:") == 2 and printed.count("epoch 2:") == 1
+    assert printed.count("epoch 1:") == printed.count("epoch 2:") == 1
     assert Image.open(tiny / "runs" / "mini_pencil" / "epoch-002.png").width > 100
-    folder = zoo.WEIGHTS / "mini-pencil"
-    weights = load_file(folder / "pytorch_lora_weights.safetensors")
+    weights = load_file(zoo.WEIGHTS / "mini-pencil" / "pytorch_lora_weights.safetensors")
     assert all(value.any() for value in weights.values())
-    assert "sha256" in (folder / "README.md").read_text("utf-8")
-    kept = json.loads((tiny / "mini_pencil.json").read_text("utf-8"))
-    assert [row["epoch"] for row in kept["results"]] == [1, 2]
+    listed("mini-pencil")
+    record(tiny, "mini_pencil", "epoch")
     random_lora("mini-lcm-lora", 0, 2)
     pipe = shipped()
     load(pipe, "mini-lcm-lora", "lcm")
@@ -250,8 +228,8 @@ def test_pencil(tiny, capsys, monkeypatch):
 
 def test_sketches_and_their_prompts(tiny):
     pipe = latent_students.teacher()
-    latents, ids = mini_pencil.training_set(pipe)
-    images, captions = mini_sd.pictures(0, 4, 4)
+    latents, ids = mini_pencil.training_set(pipe, mini_pencil.DataSettings(**FEW))
+    images, captions = mini_sd.pictures(0, 4, 4, SD.image_size)
     assert len(latents) == len(ids) == len(captions) == 16
     text = pipe.tokenizer.batch_decode(ids, skip_special_tokens=True)
     assert [each.strip() for each in text] == [f"a pencil sketch of {each}" for each in captions]

@@ -2,68 +2,53 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from modarch_utils import records, zoo
-from modarch_utils.models.mini_sd import MiniSDConfig
 from modarch_utils.training.history import History
 from recipes import epochs, mini_sd, mini_sd_autoencoder
-
-TINY = MiniSDConfig(
-    image_size=32, vae_channels=(8, 8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
-)
+from tests.recipes import tiny
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
-    vae = tmp_path / "weights" / "mini-sd" / "vae"
-    monkeypatch.setattr(mini_sd_autoencoder, "FOLDER", vae)
-    monkeypatch.setattr(mini_sd, "AUTOENCODER", vae)
-    monkeypatch.setattr(records, "FOLDER", tmp_path)
-    for recipe in (mini_sd_autoencoder, mini_sd):
-        monkeypatch.setattr(recipe, "SIZE", TINY)
-        monkeypatch.setattr(recipe, "CONFIG", replace(recipe.CONFIG, epochs=2, batch_size=8))
-    data = mini_sd_autoencoder.DataSettings(scenes=6, sketches=4, held_out=8)
-    monkeypatch.setattr(mini_sd_autoencoder, "DATA", data)
-    monkeypatch.setattr(mini_sd, "DATA", mini_sd.DataSettings(singles=4, pairs=8, held_out=4))
-    monkeypatch.setattr(mini_sd, "SHEET_STEPS", 2)
-    return tmp_path
-
-
-def test_from_scenes_to_a_pipeline(tiny, capsys, monkeypatch):
+def test_from_scenes_to_a_pipeline(place, capsys, monkeypatch):
+    make = partial(
+        mini_sd.main,
+        mini_sd.DataSettings(singles=4, pairs=8, held_out=4),
+        replace(mini_sd.CONFIG, epochs=2, batch_size=8),
+        tiny.SD,
+        mini_sd.Sheet(steps=2),
+    )
     with pytest.raises(FileNotFoundError, match=r"recipes.mini_sd_autoencoder`"):
-        mini_sd.main()
-    mini_sd_autoencoder.main()
-    run = tiny / "runs" / "mini_sd_autoencoder"
+        make()
+    mini_sd_autoencoder.main(
+        mini_sd_autoencoder.DataSettings(scenes=6, sketches=4, held_out=8),
+        replace(mini_sd_autoencoder.CONFIG, epochs=2, batch_size=8),
+        tiny.SD,
+    )
+    run = place / "runs" / "mini_sd_autoencoder"
     assert Image.open(run / "epoch-002.png").width > 500
     scores = json.loads((run / "scores.json").read_text("utf-8"))
     assert scores.keys() == {"1", "2"} and scores["2"]["psnr"] > 3
 
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(mini_sd, "keep", stop)  # between the first epoch and the second
-        mini_sd.main()
-    mini_sd.main()
+    # Between the first epoch and the second.
+    tiny.interrupted(make, epochs, "keep", monkeypatch)
+    make()
     printed = capsys.readouterr().out
     assert printed.count("epoch 2:") == 2 and "untold" in printed
-    folder = tiny / "weights" / "mini-sd"
-    assert "sha256" in (folder / "README.md").read_text("utf-8")
+    folder = place / "weights" / "mini-sd"
+    weights = {file: file.read_bytes() for file in folder.glob("*/*.safetensors")}
+    entry = tiny.listed("mini-sd")
+    assert {folder / part for part in entry["parts"]} == weights.keys() and len(weights) == 3
+    assert entry["quality"] == "not measured yet"
     pipe = DiffusionPipeline.from_pretrained(folder)
     assert pipe.vae.config.scaling_factor != 1
-    kept = json.loads((tiny / "mini_sd.json").read_text("utf-8"))
+    kept = json.loads((place / "mini_sd.json").read_text("utf-8"))
     assert [row["epoch"] for row in kept["results"]] == [1, 2]
-    weights = {file: file.read_bytes() for file in folder.glob("*/*.safetensors")}
-    mini_sd.main()  # finished: it writes the same again
-    assert len(weights) == 3
+    make()  # finished: it writes the same again
     assert all(file.read_bytes() == before for file, before in weights.items())
 
 
@@ -80,7 +65,7 @@ def test_a_run_goes_on_with_the_last_epoch_that_was_finished():
 
 
 def test_the_sheet_asks_for_every_class():
-    prompts = mini_sd.prompts()
+    prompts = mini_sd.SHEET.prompts
     assert len(set(prompts)) == 16
     words = {word for prompt in prompts for word in prompt.split()}
     known = mini_sd.mini_sd.vocabulary(mini_sd.tokenizer())

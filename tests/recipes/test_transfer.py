@@ -9,39 +9,30 @@ from modarch_utils import records
 from modarch_utils.data import scenes
 from recipes import transfer
 
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """Few scenes and one step, in a cache of its own."""
-    monkeypatch.setenv("MODARCH_CACHE", str(tmp_path))
-    few = replace(
-        transfer.SETTINGS,
-        image_size=32,
-        pool=80,
-        val_images=20,
-        test_images=20,
-        steps=2,
-        small_steps=2,
-        batch_size=16,
-    )
-    monkeypatch.setattr(transfer, "SETTINGS", few)
-    transfer.load.cache_clear()
-    yield few
-    transfer.load.cache_clear()
+SMALL = replace(
+    transfer.SETTINGS,
+    image_size=32,
+    pool=80,
+    val_images=20,
+    test_images=20,
+    steps=2,
+    small_steps=2,
+    batch_size=16,
+)
 
 
-def test_labels_are_balanced_and_nest(small):
-    shape = transfer.load(0).shape
-    one, three = (transfer.labelled(k, seed=1) for k in (1, 3))
+def test_labels_are_balanced_and_nest(place):
+    shape = transfer.load(0, SMALL).shape
+    one, three = (transfer.labelled(k, 1, SMALL) for k in (1, 3))
     assert shape[one].bincount().tolist() == [1] * 8
     assert shape[three].bincount().tolist() == [3] * 8
     assert set(one.tolist()) < set(three.tolist())
-    assert set(one.tolist()) != set(transfer.labelled(1, seed=2).tolist())
+    assert set(one.tolist()) != set(transfer.labelled(1, 2, SMALL).tolist())
 
 
 @pytest.mark.parametrize("method", ["probe", *transfer.TRAINED])
-def test_every_method_runs(small, method):
-    result = transfer.one_run(method, per_class=2, lr=1e-3, seed=0)
+def test_every_method_runs(place, method):
+    result = transfer.one_run(method, per_class=2, lr=1e-3, seed=0, settings=SMALL)
     assert 0 <= result["val"] <= 100 and 0 <= result["test"] <= 100
     assert result["train_seconds"] > 0
 
@@ -70,8 +61,8 @@ def test_every_budget_takes_the_same_steps():
     settings = transfer.SETTINGS
     for k in settings.per_class:
         n = max(settings.batch_size, k * len(scenes.SHAPES))
-        for steps in (settings.steps, settings.small_steps):
-            config = transfer.recipe(n, steps, lr=1e-3, seed=0)
+        for method, steps in (("probe", settings.steps), ("small", settings.small_steps)):
+            config = transfer.recipe(n, method, 1e-3, 0, settings)
             assert config.epochs * (n // config.batch_size) == steps
 
 
