@@ -416,7 +416,3 @@ def progressive_schedule(seed: int = 0) -> Part:
     )
     title = "progressive_schedule"
     return Part(title, expected, schedule(), looks, _settings, otherwise=OTHERWISE)
-
-
-PARTS = (lambda seed: three_stages(), progressive_schedule)
-"""For the tests: from a seed to a part."""

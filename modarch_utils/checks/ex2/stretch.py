@@ -65,31 +65,21 @@ def share_of_pixels(seed: int = 0) -> Part:
     """Schedules whose stages are of equal length, of others, in another order, and one alone."""
     draw = random.Random(seed)
     lengths = [draw.randint(2, 9), draw.randint(20, 40), draw.randint(50, 60)]
-    right = _share()
-    cases = {
-        "three stages": _scheduled([50] * 3, [128, 192, 256]),
-        "unequal stages": _scheduled(lengths, [96, 160, 288]),
-        "shrinking": _scheduled(lengths, [224, 160, 96]),
-        "one size": _scheduled([draw.randint(2, 9)], [160]),
+    right, first = _share(), ("three stages",)
+    squared = {
+        "Pixels grow with the square of the side.": _share(power=1),
+        "That is what is saved; asked for is what remains.": lambda *args: 1 - right(*args),
     }
-    known = {
-        "three stages": {
-            "Pixels grow with the square of the side.": _share(power=1),
-            "That is what is saved; asked for is what remains.": lambda *args: 1 - right(*args),
-        },
-        "unequal stages": {
-            "Stages have different lengths: add up epochs.": _share(count=set),
-        },
-        "shrinking": {
-            "Compare with the largest size, wherever it comes.": _share(largest=lambda s: s[-1]),
-        },
-    }
-    first = ("three stages",)
-    after = {"unequal stages": first, "shrinking": ("unequal stages",), "one size": first}
+    counted = {"Stages have different lengths: add up epochs.": _share(count=set)}
+    largest = {"Compare with the largest size, wherever it comes.": _share(largest=lambda s: s[-1])}
+    three, unequal = _scheduled([50] * 3, [128, 192, 256]), _scheduled(lengths, [96, 160, 288])
+    shrinking, one = _scheduled(lengths, [224, 160, 96]), _scheduled(lengths[:1], [160])
     words = "Add up size² over all epochs, and divide by the largest sum."
-    looks = tuple(
-        one_row(row, [case], words, known.get(row), after=after.get(row, ()))
-        for row, case in cases.items()
+    looks = (
+        one_row("three stages", [three], words, squared),
+        one_row("unequal stages", [unequal], words, counted, after=first),
+        one_row("shrinking", [shrinking], words, largest, after=("unequal stages",)),
+        one_row("one size", [one], words, after=first),
     )
     expected = {
         "three stages": "0.604 for the lesson's schedule",
@@ -114,32 +104,27 @@ def batch_size(seed: int = 0) -> Part:
     """Sizes with a whole ratio, with none, with ratios of all kinds, and a picture too large."""
     draw = random.Random(seed)
     sizes = [(draw.randrange(64, 250), 256, draw.randrange(8, 200)) for _ in range(200)]
-    rows = {
-        "half the side": ("four times as many", [given(128, 256, 64)]),
-        "same size": ("the same batch", [given(256, 256, 64)]),
-        "odd ratios": ("the largest multiple of 8 that fits", [given(*some) for some in sizes]),
-        "never none": ("8 at least", [given(512, 256, 8)]),
+    side = {"More would fit: a picture of half the side has a quarter.": _batch(power=1)}
+    up = _batch(to=round), _batch(to=math.ceil)
+    rounded = {
+        "They do not fit: round down, and compare pixels.": up,
+        "Round down to a multiple of 8.": _batch(unit=1),
     }
-    known = {
-        "half the side": {
-            "More would fit: a picture of half the side has a quarter.": _batch(power=1)
-        },
-        "odd ratios": {
-            "They do not fit: round down, and compare pixels.": (
-                _batch(to=round),
-                _batch(to=math.ceil),
-            ),
-            "Round down to a multiple of 8.": _batch(unit=1),
-        },
-        "never none": {"At least 8, even if they do not fit.": _batch(least=0)},
-    }
+    least = {"At least 8, even if they do not fit.": _batch(least=0)}
     words = "The largest multiple of 8 of which no more pixels are asked for than fit."
-    after = {"odd ratios": ("half the side",)}
-    looks = tuple(
-        one_row(row, cases, words, known.get(row), after=after.get(row, ()))
-        for row, (_, cases) in rows.items()
+    odd, first = [given(*some) for some in sizes], ("half the side",)
+    looks = (
+        one_row("half the side", [given(128, 256, 64)], words, side),
+        one_row("same size", [given(256, 256, 64)], words),
+        one_row("odd ratios", odd, words, rounded, after=first),
+        one_row("never none", [given(512, 256, 8)], words, least),
     )
-    expected = {row: text for row, (text, _) in rows.items()}
+    expected = {
+        "half the side": "four times as many",
+        "same size": "the same batch",
+        "odd ratios": "the largest multiple of 8 that fits",
+        "never none": "8 at least",
+    }
     return Part("batch_size", expected, _batch(), looks, _whole)
 
 
@@ -148,6 +133,3 @@ def _whole(result: object, args: tuple) -> int:
         came = f"{result!r} at {args[0]} pixels"
         raise Unusable(came, "A batch counts pictures: make it an int.")
     return result
-
-
-PARTS = share_of_pixels, batch_size
