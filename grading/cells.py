@@ -39,19 +39,19 @@ class Step:
     most: float = 0
 
 
-def read(path: Path) -> list[Cell]:
+def read(path: Path, largest: int = LARGEST) -> list[Cell]:
     """Return a notebook's code cells that hold code.
 
     It reads plain JSON of any version 4 and trusts none of it.
 
     Raises:
-        NotNotebook: the file is something else, or no regular file.
+        NotNotebook: the file is something else, larger than ``largest`` bytes, or no regular file.
     """
     if path.is_symlink() or not path.is_file():
         raise NotNotebook("it is no regular file")
     try:
-        if path.stat().st_size > LARGEST:
-            raise NotNotebook(f"it is larger than {LARGEST // 2**20} MiB: clear its outputs")
+        if path.stat().st_size > largest:
+            raise NotNotebook(f"it is larger than {largest // 2**20} MiB: clear its outputs")
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise NotNotebook(f"it cannot be read ({error.strerror})") from None

@@ -145,14 +145,14 @@ def cache_dir() -> Path:
         return Path(tempfile.gettempdir()) / "modarch"
 
 
-def output_dir(folder: Path) -> Path:
+def output_dir(folder: Path, package: Path = Path(__file__).parent) -> Path:
     """Where a recipe writes what is shipped in ``folder``, making it if needed.
 
     The folder itself in a clone of the course. An installed package is not to be changed, and a
     clone may be another user's: then a folder of the same name under ``made`` in the current one,
-    or a temporary one where that cannot be, and one printed sentence says so.
+    or a temporary one where that cannot be, and one printed sentence says so. ``package`` is where
+    the package lies.
     """
-    package = Path(__file__).parent
     installed = folder.is_relative_to(package) and not (package.parent / "pyproject.toml").is_file()
     if not installed and (os.access(folder, os.W_OK) or not folder.exists()):
         return folder

@@ -20,14 +20,14 @@ def config(tmp_path, url):
 
 
 def test_the_environment_wins_over_the_file_for_the_site_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(repository, "committed", lambda: "https://a.b/in/file")
-    assert repository.address() == "https://a.b/in/file"
+    file = config(tmp_path, "https://a.b/in/file")
+    assert repository.address(file) == "https://a.b/in/file"
     monkeypatch.setenv("GITHUB_REPOSITORY", "ann/course")
-    assert repository.address() == "https://a.b/in/file"
+    assert repository.address(file) == "https://a.b/in/file"
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
-    assert repository.address() == URL
+    assert repository.address(file) == URL
     monkeypatch.setenv("MODARCH_REPOSITORY", "https://a.b/my/fork.git")
-    assert repository.address() == "https://a.b/my/fork"
+    assert repository.address(file) == "https://a.b/my/fork"
 
 
 @pytest.mark.parametrize(

@@ -9,24 +9,17 @@ import pytest
 from modarch_utils import profile
 
 
-def test_laptop_is_the_default(monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(None, "laptop"), ("", "laptop"), (" ", "laptop"), ("laptop", "laptop"), (" GPU ", "gpu")],
+)
+def test_the_variable_names_the_profile(monkeypatch, given, name):
     monkeypatch.delenv("MODARCH_PROFILE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("MODARCH_PROFILE", given)
     found = profile.current()
-    assert (found.name, found.classification, found.autocast) == ("laptop", "scenes", "no")
-    monkeypatch.setenv("MODARCH_PROFILE", "laptop")
-    assert profile.current() == found
-
-
-def test_gpu(monkeypatch):
-    monkeypatch.setenv("MODARCH_PROFILE", "gpu")
-    found = profile.current()
-    assert (found.name, found.classification, found.width) == ("gpu", "cifar10", 96)
-
-
-@pytest.mark.parametrize(("given", "name"), [("", "laptop"), (" ", "laptop"), (" GPU ", "gpu")])
-def test_empty_means_laptop_and_case_does_not_count(monkeypatch, given, name):
-    monkeypatch.setenv("MODARCH_PROFILE", given)
-    assert profile.current().name == name
+    assert found.name == name
+    assert found.classification == {"laptop": "scenes", "gpu": "cifar10"}[name]
 
 
 def test_unknown_profile(monkeypatch):
@@ -63,12 +56,14 @@ def test_progress(monkeypatch, value, shown):
 
 
 def test_cache_dir(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
     for name in ("MODARCH_CACHE", "XDG_CACHE_HOME"):
-        for value in (None, ""):
-            monkeypatch.setenv(name, value) if value == "" else monkeypatch.delenv(name, False)
-            assert profile.cache_dir() == tmp_path / ".cache" / "modarch"
+        monkeypatch.delenv(name, raising=False)
+    assert profile.cache_dir() == tmp_path / ".cache" / "modarch"
+    for name, blank in (("XDG_CACHE_HOME", ""), ("MODARCH_CACHE", ""), ("MODARCH_CACHE", "  ")):
+        monkeypatch.setenv(name, blank)
+        assert profile.cache_dir() == tmp_path / ".cache" / "modarch"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     assert profile.cache_dir() == tmp_path / "user" / "modarch"
     monkeypatch.setenv("MODARCH_CACHE", "~/my cache")
@@ -94,9 +89,8 @@ def test_what_is_made_lies_in_the_clone():
 def test_an_installed_package_is_not_changed(monkeypatch, tmp_path, capsys):
     package = tmp_path / "site-packages" / "modarch_utils"
     (package / "records").mkdir(parents=True)
-    monkeypatch.setattr(profile, "__file__", str(package / "profile.py"))
     monkeypatch.chdir(tmp_path)
-    assert profile.output_dir(package / "records") == tmp_path / "made" / "records"
+    assert profile.output_dir(package / "records", package) == tmp_path / "made" / "records"
     said = capsys.readouterr().out
     assert str(tmp_path / "made" / "records") in said and said.count("\n") == 1
 
@@ -104,14 +98,8 @@ def test_an_installed_package_is_not_changed(monkeypatch, tmp_path, capsys):
 def test_what_was_computed_is_kept_where_nothing_else_can_be_written(monkeypatch, tmp_path, capsys):
     package = tmp_path / "site-packages" / "modarch_utils"
     (package / "records").mkdir(parents=True)
-    monkeypatch.setattr(profile, "__file__", str(package / "profile.py"))
     (tmp_path / "made").write_text("a file, not a folder", "utf-8")
     monkeypatch.chdir(tmp_path)
-    folder = profile.output_dir(package / "records")
+    folder = profile.output_dir(package / "records", package)
     (folder / "result.json").write_text("{}", "utf-8")
     assert str(folder) in capsys.readouterr().out
-
-
-def test_a_blank_cache_is_none(monkeypatch):
-    monkeypatch.setenv("MODARCH_CACHE", "  ")
-    assert profile.cache_dir().name == "modarch"

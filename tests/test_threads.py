@@ -31,8 +31,8 @@ def test_one_core_stays_free(cores, threads):
 )
 def test_a_containers_share_is_heeded(quota, threads, tmp_path):
     (tmp_path / "cpu.max").write_text(f"{quota}\n", "ascii")
-    again = "del os.environ['OMP_NUM_THREADS']; modarch_utils._leave_a_core_free()"
-    code = f"import modarch_utils; modarch_utils.QUOTA = {str(tmp_path / 'cpu.max')!r}; {again}"
+    again = f"modarch_utils._leave_a_core_free({str(tmp_path / 'cpu.max')!r})"
+    code = f"import modarch_utils; del os.environ['OMP_NUM_THREADS']; {again}"
     assert printed(f"{code}; {ASKED}", cores=8) == threads
 
 

@@ -30,7 +30,7 @@ def committed(config: Path = CONFIG) -> str:
     return _checked(settings.get("url"), config.name)
 
 
-def address() -> str:
+def address(config: Path = CONFIG) -> str:
     """Return the environment's address, else the file's, or ``""``.
 
     Raises:
@@ -39,7 +39,9 @@ def address() -> str:
     if url := os.environ.get("MODARCH_REPOSITORY", ""):
         return _checked(url, "MODARCH_REPOSITORY")
     server, name = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
-    return _checked(f"{server}/{name}", "GITHUB_SERVER_URL") if server and name else committed()
+    if server and name:
+        return _checked(f"{server}/{name}", "GITHUB_SERVER_URL")
+    return committed(config)
 
 
 def _checked(url: str, where: str) -> str:

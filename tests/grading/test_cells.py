@@ -145,9 +145,8 @@ def test_what_is_no_file(tmp_path):
             cells.read(path)
 
 
-def test_what_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "LARGEST", 2**20)
+def test_what_is_too_large(tmp_path):
     text = v4.new_notebook(cells=[v4.new_code_cell("x" * 2**20)])
     nbformat.write(text, tmp_path / "x.ipynb")
     with pytest.raises(cells.NotNotebook, match="1 MiB: clear its outputs"):
-        cells.read(tmp_path / "x.ipynb")
+        cells.read(tmp_path / "x.ipynb", largest=2**20)
