@@ -21,24 +21,6 @@ def test_the_future_changes_nothing_before_it(order):
     assert (a[:, 60:] - b[:, 60:]).abs().max() > 0.1
 
 
-def test_fft_conv_is_causal_to_rounding():
-    torch.manual_seed(0)
-    u, h = torch.randn(2, 4, 80), torch.randn(4, 80)
-    changed = u.clone()
-    changed[..., 50:] = torch.randn(2, 4, 30)
-    a, b = fft_conv(u, h), fft_conv(changed, h)
-    assert (a[..., :50] - b[..., :50]).abs().max() <= 1e-6 * b.abs().max()
-
-
-def test_without_padding_the_end_runs_into_the_beginning():
-    u, h = torch.zeros(1, 1, 8), torch.zeros(1, 8)
-    u[..., 6] = 1  # one impulse near the end
-    h[..., 3] = 1  # a filter that delays by three
-    circle = torch.fft.irfft(torch.fft.rfft(u) * torch.fft.rfft(h))
-    assert circle[0, 0, 1] == pytest.approx(1, abs=1e-6)  # (6 + 3) mod 8: five steps too early
-    assert fft_conv(u, h).abs().max() < 1e-6  # the impulse has left the sequence
-
-
 def test_shorter_sequences_use_the_beginning_of_the_same_filters():
     torch.manual_seed(0)
     model = Hyena(12, 64).eval()

@@ -41,7 +41,7 @@ def test_each_step_changes_one_setting():
 
     first, recipe, *rest = LADDER
     assert first.design == recipe.design == Design()
-    kept, seen = recipe, []
+    kept = recipe
     for step in rest:
         changed = changes(kept.design, step.design)
         if step.key in ("kernel9", "kernel11"):  # tried beside kernel 7, from which they differ
@@ -49,21 +49,6 @@ def test_each_step_changes_one_setting():
         assert len(changed) == 1, step.key
         if step.kept:
             kept = step
-            seen += [(changed[0], getattr(step.design, changed[0]))]
-    assert seen == [
-        ("depths", (3, 3, 9, 3)),
-        ("stem", "patchify"),
-        ("depthwise", True),
-        ("width", 96),
-        ("block", "inverted"),
-        ("block", "moved_up"),
-        ("kernel_size", 7),
-        ("activation", "gelu"),
-        ("fewer_activations", True),
-        ("fewer_norms", True),
-        ("norm", "layer"),
-        ("separate_downsampling", True),
-    ]
 
 
 @torch.no_grad()
