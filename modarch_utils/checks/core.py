@@ -249,6 +249,8 @@ def agree(came: object, right: object, tolerance: float = 1e-6) -> bool:
     if isinstance(right, Tensor | np.ndarray):
         if not isinstance(came, Tensor | np.ndarray) or came.shape != right.shape:
             return False
+        if isinstance(right, np.ndarray) and right.dtype.kind == "U":  # words
+            return np.array_equal(came, right)
         a, b = (torch.as_tensor(each).detach().cpu().double() for each in (came, right))
         return not a.numel() or near(a, b, tolerance)
     if isinstance(right, dict):
