@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import linregress
 from torch import Tensor, nn
 
 from modarch_utils import measure
@@ -144,10 +145,5 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
     """
     if len(x) != len(y) or len(x) < 3 or min(*x, *y) <= 0:
         raise ValueError("A power law needs three points or more, an x and a y each, all positive.")
-    log_x, log_y = np.log(x), np.log(y)
-    centred = log_x - log_x.mean()
-    exponent = (centred @ log_y) / (centred @ centred)
-    rest = log_y - log_y.mean() - exponent * centred
-    error = np.sqrt(rest @ rest / (len(x) - 2) / (centred @ centred))
-    factor = np.exp(log_y.mean() - exponent * log_x.mean())
-    return PowerLaw(float(factor), float(exponent), float(error))
+    line = linregress(np.log(x), np.log(y))
+    return PowerLaw(float(np.exp(line.intercept)), float(line.slope), float(line.stderr))
