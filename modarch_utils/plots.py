@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, features
+from scipy.optimize import isotonic_regression
 
 PALETTE = {
     "blue": "#0072B2",
@@ -298,12 +299,7 @@ def apart(values: Sequence[float], gap: float) -> list[float]:
     The order is kept. Least squares: labels that would overlap form a block, centred on its values.
     """
     order = np.argsort(values, kind="stable")
-    blocks: list[list[float]] = []  # of values, each less the room taken by those before it
-    for rank, i in enumerate(order):
-        blocks.append([values[i] - rank * gap])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    flat = [np.mean(block) for block in blocks for _ in block]
+    before = gap * np.arange(len(values))  # the room taken by the labels before each one
     places = np.empty(len(values))
-    places[order] = flat + gap * np.arange(len(values))
+    places[order] = before + isotonic_regression(np.asarray(values)[order] - before).x
     return places.tolist()
