@@ -9,7 +9,6 @@ from tests.checks.answers import answer, wrong_answers
 from tests.checks.graded import GRADED, PARTS
 from tests.checks.mistakes import assert_names
 
-PARTS = {name: part for name, part in PARTS.items() if part}
 every_part = pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 WRONG = [wrong for exercise in GRADED for wrong in wrong_answers(exercise)]
 

@@ -21,8 +21,6 @@ KEPT = Path(__file__).with_name("mutation.toml")
 MOST = 90  # of a function: a minute or two for an exercise on one core
 SEEDS = 101, 102
 
-pytestmark = pytest.mark.slow
-
 
 def variants(exercise, function):
     """The solution's function, then changed ones, each with its text."""

@@ -1,122 +1,160 @@
 """Exercise 1, stretch parts: GRN as a function, and the library's weights in one's own block."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
-from modarch_utils.models.convnext import GRN
+from modarch_utils.checks.core import (
+    RIGHT,
+    Part,
+    Property,
+    Report,
+    Seen,
+    agree,
+    call,
+    given,
+    one_row,
+    returned,
+    tensor,
+    wrong,
+)
+from modarch_utils.models.convnext import Block
 
 
-def _noise(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=random, dtype=torch.float64)
-
-
-def check_grn(grn: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int = 0) -> Report:
+def check_grn(function: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int = 0) -> Report:
     """Findings on Global Response Normalization (Woo et al. 2023, section 4.2) as a function.
 
     Args:
-        grn: ``grn(x, gamma, beta)`` with ``x`` ``(N, H, W, C)``, gamma and beta ``(C,)``.
+        function: ``grn(x, gamma, beta)`` with ``x`` ``(N, H, W, C)``, gamma and beta ``(C,)``.
         seed: decides the inputs.
     """
+    return grn(seed).check(function)
+
+
+def check_from_timm(function: Callable[[nn.Module], nn.Module], seed: int = 0) -> Report:
+    """Findings on a function that brings timm's weights into the student's block.
+
+    Args:
+        function: from a ``timm.models.convnext.ConvNeXtBlock`` to a block with the same numbers.
+        seed: decides weights and inputs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return from_timm().check(function)
+
+
+def _grn(
+    over: tuple = (1, 2), mean: tuple | None = (3,), biases: int = 1, identity: int = 1
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """GRN with energies over other axes, another mean or none, and so many times beta and x."""
+
+    def function(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        size = x.square().sum(over, keepdim=True).sqrt()
+        if mean is not None:
+            size = size / (1e-6 + size.mean(mean, keepdim=True))
+        return identity * x + gamma * size * x + biases * beta
+
+    return function
+
+
+def grn(seed: int = 0) -> Part:
+    """GRN with one parameter after the other at work, then with two samples."""
     random = torch.Generator().manual_seed(seed)
-    x = _noise(random, 2, 6, 5, 8)
-    gamma, beta = _noise(random, 8), _noise(random, 8)
-    reference, zero = GRN(8).double(), torch.zeros_like(gamma)
-    rows = Rows(
-        {
-            "identity": "gamma = beta = 0 returns x",
-            "beta": "is added to each channel",
-            "response": "gamma times x times the channel's share is added",
-            "samples": "each has its own energies",
-        }
-    )
-
-    def compare(likely: str, g: Tensor, b: Tensor, x: Tensor = x[:1]) -> Seen:
-        reference.load_state_dict({"gamma": g.view(1, 1, 1, 8), "beta": b.view(1, 1, 1, 8)})
-        y = call(grn, x.clone(), g.clone(), b.clone())
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            return wrong(f"{came} from {tuple(x.shape)}", "Keep the shape (N, H, W, C).")
-        with torch.no_grad():
-            should = reference(x)
-        return RIGHT if near(y, should, 1e-6) else wrong("other numbers", likely)
-
-    rows.add("identity", lambda: compare("Add x at the end.", zero, zero))
-    rows.add("beta", lambda: compare("Add beta, once.", zero, beta), after=("identity",))
+    noise = partial(torch.randn, generator=random, dtype=torch.float64)
+    x, gamma, beta, zero = noise(2, 6, 5, 8), noise(8), noise(8), torch.zeros(8).double()
     energy = (
         "The energy is a norm over H and W. The share divides it by the mean over the last axis, "
         "the channels."
     )
-    rows.add("response", lambda: compare(energy, gamma, zero), after=("identity",))
     alone = "The batch is no part of the norm or of the mean: each sample by itself."
-    rows.add("samples", lambda: compare(alone, gamma, zero, x), after=("response",))
-    return rows.report("grn")
-
-
-def check_from_timm(convert: Callable[[nn.Module], nn.Module], seed: int = 0) -> Report:
-    """Findings on a function that brings timm's weights into the student's block.
-
-    Args:
-        convert: from a ``timm.models.convnext.ConvNeXtBlock`` to a block with the same numbers.
-        seed: decides weights and inputs.
-    """
-    rows = Rows(
-        {
-            "same numbers": "as timm's block, within 1e-5",
-            "own weights": "a change of timm's block does not change yours",
-            "the other way": "timm's block keeps its weights",
-        }
+    add, once, first = "Add x at the end.", "Add beta, once.", ("identity",)
+    energies = _grn((3,), (1, 2)), _grn(mean=None), _grn(mean=(1, 2))
+    batch, bias = (_grn(over=(0, 1, 2)), _grn(mean=(0, 3))), (_grn(biases=0), _grn(biases=2))
+    one, two = x[:1], [given(x, gamma, zero)]
+    looks = (
+        one_row("identity", [given(one, zero, zero)], add, {add: _grn(identity=0)}),
+        one_row("beta", [given(one, zero, beta)], once, {once: bias}, after=first),
+        one_row("response", [given(one, gamma, zero)], energy, {energy: energies}, after=first),
+        one_row("samples", two, alone, {alone: batch}, after=("response",)),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        theirs = ConvNeXtBlock(12)
-        for p in theirs.parameters():
-            nn.init.normal_(p, std=0.5)  # at 1e-6 gamma would hide what is missing
-        x = torch.randn(2, 12, 9, 8)
-        kept = {name: p.detach().clone() for name, p in theirs.named_parameters()}
-        with torch.no_grad():
-            should = theirs(x)
-        mine = None
+    expected = {
+        "identity": "gamma = beta = 0 returns x",
+        "beta": "is added to each channel",
+        "response": "gamma times x times the channel's share is added",
+        "samples": "each has its own energies",
+    }
+    return Part("grn", expected, _grn(), looks, _same_shape)
 
-        def numbers() -> Seen:
-            nonlocal mine
-            mine = call(convert, theirs)
-            if not isinstance(mine, nn.Module):
-                raise Unusable(f"a {type(mine).__name__}", "Return the block.")
-            with torch.no_grad():
-                y = call(mine, x)
-            if not isinstance(y, Tensor) or y.shape != x.shape:
-                return wrong("another shape", "Return a block that keeps (N, C, H, W).")
-            if near(y, should, 1e-5):
-                return RIGHT
-            if (y - x).abs().max() < 1e-3:
-                return wrong(
-                    "almost x itself", "gamma is not copied: it still has its first value."
-                )
-            return wrong("other numbers", "A weight or a bias is not copied, or went elsewhere.")
 
-        def own() -> Seen:
-            with torch.no_grad():
-                before = mine(x)
-                for p in theirs.parameters():
-                    p.mul_(2)
-                after = mine(x)
-                for name, p in theirs.named_parameters():
-                    p.copy_(kept[name])
-            if torch.equal(before, after):
-                return RIGHT
-            return wrong("yours changes along", "Copy the numbers; do not assign their tensors.")
+def _same_shape(result: object, args: tuple) -> Tensor:
+    return tensor(result, args[0].shape, lambda _: "Keep the shape (N, H, W, C).")
 
-        def theirs_kept() -> Seen:
-            if all(torch.equal(p, kept[name]) for name, p in theirs.named_parameters()):
-                return RIGHT
-            return wrong("other weights in timm's", "You copied from yours to theirs.")
 
-        rows.add("same numbers", numbers)
-        if mine is not None:
-            rows.add("the other way", theirs_kept)
-        rows.add("own weights", own, after=("same numbers",))
-    return rows.report("from_timm")
+NAMES = {"dwconv": "conv_dw", "norm": "norm", "pwconv1": "mlp.fc1", "pwconv2": "mlp.fc2"}
+
+
+def _converted(*without: str) -> Callable[[nn.Module], nn.Module]:
+    """A conversion that leaves out some of the block's parameters."""
+
+    def convert(theirs: nn.Module) -> nn.Module:
+        ours, known = Block(theirs.conv_dw.in_channels), theirs.state_dict()
+        for key, value in ours.state_dict().items():
+            layer, _, kind = key.partition(".")
+            if key not in without:
+                value.copy_(known[f"{NAMES[layer]}.{kind}" if kind else key])
+        return ours
+
+    return convert
+
+
+def from_timm() -> Part:
+    """One of timm's blocks with weights from torch's global generator."""
+    kept, x = ConvNeXtBlock(12).state_dict(), torch.randn(2, 12, 9, 8)
+    for value in kept.values():
+        value.normal_(std=0.5)  # at 1e-6 gamma would hide what is missing
+
+    def theirs() -> tuple[nn.Module]:
+        block = ConvNeXtBlock(12)
+        block.load_state_dict(kept)
+        return (block,)
+
+    @torch.no_grad()
+    def read(result: object, _: tuple) -> Tensor:
+        y = call(returned(result, nn.Module, "Return the block."), x)
+        return tensor(y, x.shape, lambda _: "Return a block that keeps (N, C, H, W).")
+
+    def the_other_way(function: Callable) -> Seen:
+        (block,) = theirs()
+        call(function, block)
+        if agree(block.state_dict(), kept, 0):
+            return RIGHT
+        return wrong("other weights in timm's", "You copied from yours to theirs.")
+
+    @torch.no_grad()
+    def own(function: Callable) -> Seen:
+        (block,) = theirs()
+        mine = call(function, block)
+        before = mine(x)
+        for parameter in block.parameters():
+            parameter.mul_(2)
+        if torch.equal(before, mine(x)):
+            return RIGHT
+        return wrong("yours changes along", "Copy the numbers; do not assign their tensors.")
+
+    gamma = {"gamma is not copied: it still has its first value.": _converted("gamma")}
+    otherwise = "A weight or a bias is not copied, or went elsewhere."
+    close, first = partial(agree, tolerance=1e-5), ("same numbers",)
+    looks = (
+        one_row("same numbers", [theirs], otherwise, gamma, same=close),
+        Property("the other way", the_other_way),
+        Property("own weights", own, first),
+    )
+    expected = {
+        "same numbers": "as timm's block, within 1e-5",
+        "own weights": "a change of timm's block does not change yours",
+        "the other way": "timm's block keeps its weights",
+    }
+    return Part("from_timm", expected, _converted(), looks, read)

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from modarch_utils.models.convnext import GRN, Block
+
 
 class AsInTheChapter(nn.Module):
     def __init__(self, dim, layer_scale_init=1e-6):
@@ -176,3 +178,26 @@ ANSWERS = [
     Unfold,
     ScaleBeforePermute,
 ]
+
+
+# The stretch parts.
+
+
+def grn(x, gamma, beta):
+    size = (x**2).sum((1, 2), keepdim=True) ** 0.5
+    return gamma * (x * (size / (size.mean(-1, keepdim=True) + 1e-6))) + beta + x
+
+
+def grn_of_the_package(x, gamma, beta):
+    layer = GRN(x.shape[-1]).double()
+    layer.load_state_dict({"gamma": gamma.view(1, 1, 1, -1), "beta": beta.view(1, 1, 1, -1)})
+    return layer(x)
+
+
+def from_timm(theirs):
+    ours = Block(theirs.conv_dw.in_channels)
+    theirs = theirs.state_dict()
+    for key, value in ours.state_dict().items():
+        key = key.replace("dwconv", "conv_dw").replace("pwconv1", "mlp.fc1")
+        value.copy_(theirs[key.replace("pwconv2", "mlp.fc2")])
+    return ours
