@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modarch_utils.studies import circulating_table, comparison
 from modarch_utils.studies.circulating_table import CIRCULATING, KINDS
@@ -140,12 +142,10 @@ def sweep(cost, value):
     return found
 
 
-def test_front_equals_a_sweep():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        points = {tuple(p) for p in rng.integers(0, 6, size=(rng.integers(1, 12), 2))}
-        cost, value = zip(*points, strict=True)
-        assert comparison.pareto(cost, value) == sweep(cost, value)
+@given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_front_equals_a_sweep(points):
+    cost, value = zip(*points, strict=True)
+    assert comparison.pareto(cost, value) == sweep(cost, value)
 
 
 def test_equal_points_are_both_on_the_front_and_bad_input_is_refused():

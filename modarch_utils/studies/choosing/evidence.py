@@ -175,10 +175,11 @@ class FewSteps:
     steps: int
     key: str
     """``"frechet"``, ``"follows"`` or ``"batch_s"``."""
+    record: str = "few_steps"
 
     def evidence(self, need: Need | None = None) -> Evidence | None:
         try:
-            record = records.load("few_steps")
+            record = records.load(self.record)
         except FileNotFoundError:
             return None  # its recipe has not been run
         # LCM-LoRA has its guidance built in, and 1 adds none.
