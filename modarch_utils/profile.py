@@ -38,7 +38,7 @@ class Profile:
     dino_size: int
     """Side of the square pictures that it is shown, in pixels."""
     dino_patches: str
-    """The one whose patches are painted."""
+    """The one whose patches chapter 04 paints and exercise 3 compares."""
     text_to_image: str
     """Stable Diffusion, a pipeline that ``zoo`` knows."""
     lcm_lora: str
@@ -126,7 +126,11 @@ def current() -> Profile:
 
 
 def pick(laptop: T, gpu: T) -> T:
-    """Return the one for the profile in use; for a setting that one chapter has alone."""
+    """Return the one for the profile in use; for a setting that one chapter has alone.
+
+    Raises:
+        ValueError: as :func:`current`.
+    """
     return {"laptop": laptop, "gpu": gpu}[current().name]
 
 
