@@ -9,13 +9,11 @@ quiet as it gets.
 import time
 from dataclasses import asdict
 
-from torch import Tensor
-
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.studies import search
 from modarch_utils.studies.block_costs import keep_memory
-from modarch_utils.studies.search import PATTERNS, SETTINGS, SearchSettings, parse
+from modarch_utils.studies.search import PATTERNS, SETTINGS, parse
 from recipes import jobs, streams
 
 CANDIDATES = 32
@@ -24,15 +22,11 @@ SEEDS = (0, 1, 2, 3, 4)
 REPEATS = 31
 
 
-def load(settings: SearchSettings = SETTINGS) -> list[tuple[Tensor, Tensor]]:
-    """Images and shapes for training, validation and test: three streams of scenes."""
-    counts = (settings.train_images, settings.val_images, settings.test_images)
-    return streams.shapes(counts, settings.image_size, settings.framing)
-
-
 def one_run(name: str, seed: int) -> dict:
     """Train a candidate; accuracies in percent."""
-    scores = search.train(parse(name), seed, *load(), progress=False)
+    counts = (SETTINGS.train_images, SETTINGS.val_images, SETTINGS.test_images)
+    data = streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
+    scores = search.train(parse(name), seed, *data, progress=False)
     return {"kind": "training", **{k: round(v, 2) for k, v in scores.items()}}
 
 
@@ -62,7 +56,7 @@ def main() -> None:
         "head": search.HEAD,
         "scenes": scenes.version(),
     }
-    todo = [{"name": name, "seed": seed} for name in names for seed in SEEDS]
+    todo = jobs.grid([{"name": name} for name in names], seed=SEEDS)
     results = jobs.run("architecture_search", one_run, todo, settings)
     kept = keep_memory()
     for name in names:

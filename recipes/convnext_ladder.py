@@ -6,32 +6,21 @@ What is reported is the accuracy on test scenes, which no choice has seen.
 
 from dataclasses import asdict
 
-from torch import Tensor
-
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.studies.climb import RATES, SETTINGS, LadderSettings, step, train_rung
-from modarch_utils.training.loop import evaluate
 from recipes import jobs, rates, streams
 
 SEEDS = (0, 1, 2, 3, 4)
 
 
-def load(settings: LadderSettings = SETTINGS) -> list[tuple[Tensor, Tensor]]:
-    """Images and shapes for training, validation and test: three streams of scenes."""
-    counts = (settings.train_images, settings.test_images, settings.test_images)
-    return streams.shapes(counts, settings.image_size, settings.framing)
-
-
-def one_run(key: str, lr: float, seed: int) -> dict:
+def one_run(key: str, lr: float, seed: int, settings: LadderSettings = SETTINGS) -> dict:
     """Train a rung; accuracies in percent on validation and test scenes."""
-    train, val, test = load()
-    model, history = train_rung(key, lr, seed, train, val, progress=False)
-    return {
-        "val": round(100 * history.final_accuracy, 2),
-        "test": round(100 * evaluate(model, test).accuracy, 2),
-    }
+    counts = (settings.train_images, settings.test_images, settings.test_images)
+    train, val, test = streams.shapes(counts, settings.image_size, settings.framing)
+    model, _ = train_rung(key, lr, seed, train, val, settings, progress=False)
+    return streams.scores(model, val, test)
 
 
 def main() -> None:

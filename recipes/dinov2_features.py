@@ -26,7 +26,7 @@ from modarch_utils.training import probes
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import Frozen, knn_accuracy
-from recipes import cards, export, jobs, mini_dinov2, mini_dinov2_pretrained
+from recipes import cards, export, jobs, mini_dinov2, mini_dinov2_pretrained, streams
 from recipes.distillation import teach
 from recipes.mini_dinov2 import TEACHER
 from recipes.mini_dinov2_pretrained import SETTINGS as MINI
@@ -101,11 +101,10 @@ class Classifier(nn.Module):
         return self.head(self.backbone(images).cls)
 
 
-@lru_cache
-def load(stream: int, size: int, settings: FeatureSettings = SETTINGS) -> scenes.Scenes:
-    """Stream 0 to learn from, 1 to choose, 2 to test."""
-    n = (settings.pool, settings.val_images, settings.test_images)[stream]
-    return scenes.load(n, size, seed=stream, framing=MINI.framing)
+def load(size: int, settings: FeatureSettings = SETTINGS) -> list[scenes.Scenes]:
+    """Scenes to learn from, to choose and to test."""
+    counts = enumerate((settings.pool, settings.val_images, settings.test_images))
+    return [streams.load(n, size, stream, MINI.framing) for stream, n in counts]
 
 
 def shipped(name: str) -> DinoVisionTransformer:
@@ -155,10 +154,6 @@ def backbone(name: str, seed: int, settings: FeatureSettings = SETTINGS) -> Back
     raise ValueError(f"There is no backbone {name!r}; choose one of {', '.join(BACKBONES)}.")
 
 
-def percent(share: float) -> float:
-    return round(100 * share, 2)
-
-
 Labelled = tuple[Frozen, Tensor]
 
 
@@ -175,33 +170,29 @@ def classify(task: str, train: Labelled, val: Labelled, test: Labelled) -> dict[
     cls, patches = on(lambda f: f.cls), on(lambda f: f.mean_patch)
     both = on(lambda f: torch.cat((f.cls, f.mean_patch), dim=1))
     return {
-        f"{task}_knn": percent(knn_accuracy(cls[0], cls[2])),
-        f"{task}_knn_patches": percent(knn_accuracy(patches[0], patches[2])),
-        f"{task}_linear": percent(probes.linear_probe(*both).accuracy),
+        f"{task}_knn": streams.percent(knn_accuracy(cls[0], cls[2])),
+        f"{task}_knn_patches": streams.percent(knn_accuracy(patches[0], patches[2])),
+        f"{task}_linear": streams.percent(probes.linear_probe(*both).accuracy),
     }
 
 
 def dense(train: Frozen, known: scenes.Scenes, test: Frozen, asked: scenes.Scenes) -> dict:
-    """Segmentation and depth from patches, scored at the images' full size."""
+    """Segmentation and depth from patches, scored at the images' full size.
+
+    Of depth also the errors of predicting the mean logarithm, of all pixels and of each pixel by
+    itself.
+    """
     size = tuple(known.mask.shape[-2:])
     found = probes.segment_linear(train, known.mask).predict(test, size) > 0
     result = {"segment_miou": round(probes.mean_iou(found, asked.mask), 4)}
-    for name, fitted in (
-        ("linear", probes.depth_linear(train, known.depth)),
-        ("head", probes.depth_head(train, known.depth)),
-    ):
-        error = probes.depth_error(fitted.predict(test, size), asked.depth)
-        result[f"depth_{name}_rmse_log"] = round(error.rmse_log, 4)
-        result[f"depth_{name}_abs_rel"] = round(error.abs_rel, 4)
-    return result
-
-
-def depth_baselines(known: scenes.Scenes, asked: scenes.Scenes) -> dict:
-    """Errors of predicting the mean logarithm, of all pixels and of each pixel by itself."""
     measured = known.depth.isfinite()
     logs = torch.where(measured, known.depth, 1).log()
-    guesses = {"mean": logs[measured].mean(), "pixel_mean": logs.sum(0) / measured.sum(0).clamp(1)}
-    result = {}
+    guesses = {
+        "linear": probes.depth_linear(train, known.depth).predict(test, size),
+        "head": probes.depth_head(train, known.depth).predict(test, size),
+        "mean": logs[measured].mean(),
+        "pixel_mean": logs.sum(0) / measured.sum(0).clamp(1),
+    }
     for name, guess in guesses.items():
         error = probes.depth_error(guess, asked.depth)
         result[f"depth_{name}_rmse_log"] = round(error.rmse_log, 4)
@@ -257,8 +248,8 @@ def extracted(name: str, seed: int, settings: FeatureSettings) -> dict[str | int
     source = backbone(name, seed, settings)
     size = source.image_size
     features: dict[str | int, Frozen] = {
-        stream: probes.extract(source.features, load(stream, size, settings).images)
-        for stream in range(3)
+        stream: probes.extract(source.features, data.images)
+        for stream, data in enumerate(load(size, settings))
     }
     for other in ("digits", "fashion_mnist"):
         if (data := unseen(other, settings)) is not None:
@@ -270,19 +261,18 @@ def one_run(name: str, seed: int, settings: FeatureSettings = SETTINGS) -> dict:
     """All scores of one backbone with one choice of labelled images."""
     depends = name in ("untrained", "supervised")
     features = extracted(name, seed if depends else 0, settings)
-    streams = [load(stream, MINI.image_size, settings) for stream in range(3)]
+    pool, *others = load(MINI.image_size, settings)
     rng = torch.Generator().manual_seed(seed)
     index = torch.randperm(settings.pool, generator=rng)[: settings.labelled]
-    known, result = streams[0][index], {}
+    known, result = pool[index], {}
     for factor in scenes.CLASSES:
-        labels = [data.labels(factor) for data in (known, *streams[1:])]
+        labels = [data.labels(factor) for data in (known, *others)]
         sets = (features[0].take(index), features[1], features[2])
         result |= classify(factor, *zip(sets, labels, strict=True))
     few = index[: settings.dense]
-    result |= dense(features[0].take(few), streams[0][few], features[2], streams[2])
-    result |= depth_baselines(streams[0][few], streams[2])
+    result |= dense(features[0].take(few), pool[few], features[2], others[1])
     shown = slice(settings.principal)
-    result |= principal(streams[0][few], features[2].take(shown), streams[2].mask[shown])
+    result |= principal(pool[few], features[2].take(shown), others[1].mask[shown])
     for other in ("digits", "fashion_mnist"):
         if other in features:
             labels = unseen(other, settings)[1]
@@ -301,7 +291,7 @@ def quick(network: Callable[[Tensor], NamedTuple], settings: FeatureSettings = S
     }
     cls = {stream: probes.extract(network, part.images).cls for stream, part in data.items()}
     return {
-        factor: percent(
+        factor: streams.percent(
             knn_accuracy((cls[0], data[0].labels(factor)), (cls[2], data[2].labels(factor)))
         )
         for factor in scenes.CLASSES
@@ -366,8 +356,7 @@ def zoo_line(record: dict, name: str) -> str:
 def main(settings: FeatureSettings = SETTINGS) -> None:
     """Run what is missing, write the record, and fill in the cards and the zoo's list."""
     for size in (MINI.image_size, TEACHER.image_size):  # rendered once, before the processes start
-        for stream in range(3):
-            load(stream, size, settings)
+        load(size, settings)
     digests = {name: cards.sha256(zoo.WEIGHTS / name / export.FILE) for name in SHIPPED}
     shared = {
         **asdict(settings),
@@ -375,7 +364,7 @@ def main(settings: FeatureSettings = SETTINGS) -> None:
         "sha256": digests,
         "fashion_mnist": unseen("fashion_mnist", settings) is not None,
     }
-    todo = [{"name": name, "seed": seed} for name in BACKBONES for seed in SEEDS]
+    todo = jobs.grid([{"name": name} for name in BACKBONES], seed=SEEDS)
     results = jobs.run(NAME, partial(one_run, settings=settings), todo, shared)
     shared |= {"seeds": SEEDS, "supervised": asdict(SUPERVISED)}
     shared["quick_check"] = {name: quick(shipped(name), settings) for name in SHIPPED}

@@ -20,8 +20,8 @@ from modarch_utils import records, zoo
 from modarch_utils.data import scenes
 from modarch_utils.studies.inductive_bias import build
 from modarch_utils.training.equal_steps import equal_steps
-from modarch_utils.training.loop import evaluate, fit
-from recipes import jobs, rates
+from modarch_utils.training.loop import fit
+from recipes import jobs, rates, streams
 
 SEEDS = (0, 1, 2)
 CHECKPOINT = "efficientnet_lite0"
@@ -45,13 +45,12 @@ class FrozenSettings:
 
 
 SETTINGS = FrozenSettings()
-COUNTS = (SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images)
 
 
-@lru_cache
-def load(stream: int, size: int) -> scenes.Scenes:
-    """Stream 0 to label and train, 1 to choose a learning rate, 2 to test."""
-    return scenes.load(COUNTS[stream], size, seed=stream, framing=SETTINGS.framing)
+def load(size: int) -> list[scenes.Scenes]:
+    """Scenes to label and train, to choose a learning rate and to test."""
+    counts = enumerate((SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images))
+    return [streams.load(n, size, stream, SETTINGS.framing) for stream, n in counts]
 
 
 @lru_cache
@@ -64,7 +63,7 @@ def features(stream: int, pretrained: bool) -> np.ndarray:
         torch.manual_seed(0)
         model = timm.create_model(zoo.find(CHECKPOINT).timm_name).eval()
     model.reset_classifier(0)
-    images = load(stream, SETTINGS.image_size).to_float()  # this network takes [-1, 1]
+    images = load(SETTINGS.image_size)[stream].to_float()  # this network takes [-1, 1]
     return torch.cat([model(part) for part in images.split(50)]).numpy()
 
 
@@ -72,7 +71,7 @@ def labelled(per_class: int, seed: int) -> torch.Tensor:
     """Indices of ``per_class`` training scenes of each shape, drawn by ``seed``."""
     rng = torch.Generator().manual_seed(seed)
     order = torch.randperm(SETTINGS.pool, generator=rng)
-    shape = load(0, SETTINGS.image_size).shape[order]
+    shape = load(SETTINGS.image_size)[0].shape[order]
     return torch.cat([order[shape == c][:per_class] for c in range(len(scenes.SHAPES))])
 
 
@@ -86,47 +85,32 @@ def one_run(method: str, per_class: int, lr: float, seed: int) -> dict:
 
 def regress(pretrained: bool, index: torch.Tensor) -> dict:
     """Logistic regression on frozen features."""
-    labels = [load(stream, SETTINGS.image_size).shape.numpy() for stream in range(3)]
+    labels = [data.shape.numpy() for data in load(SETTINGS.image_size)]
     head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     head.fit(features(0, pretrained)[index], labels[0][index])
-    return {
-        split: round(100 * head.score(features(stream, pretrained), labels[stream]), 2)
-        for stream, split in ((1, "val"), (2, "test"))
-    }
+    val, test = (head.score(features(i, pretrained), labels[i]) for i in (1, 2))
+    return {"val": streams.percent(val), "test": streams.percent(test)}
 
 
 def scratch(size: int, index: torch.Tensor, lr: float, seed: int) -> dict:
     """The small ConvNet, all of it trained."""
-    pool = load(0, size)
+    pool, *others = load(size)
     config = equal_steps(len(index), SETTINGS.steps, SETTINGS.batch_size, lr=lr, seed=seed)
     net = build("convnet", seed)
     fit(net, (pool.images[index], pool.shape[index]), None, config, progress=False)
-    result = {}
-    for stream, split in ((1, "val"), (2, "test")):
-        data = load(stream, size)
-        result[split] = round(100 * evaluate(net, (data.images, data.shape)).accuracy, 2)
-    return result
+    return streams.scores(net, *((data.images, data.shape) for data in others))
 
 
 def main() -> None:
     """Run what is missing and write the record."""
-    for stream in range(3):  # rendered once, before the processes start
-        for size in (32, SETTINGS.image_size):
-            load(stream, size)
+    for size in (32, SETTINGS.image_size):  # rendered once, before the processes start
+        load(size)
     settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
     untuned = [{"method": method, "lr": 0} for method in ("frozen", "untrained")]
-    fixed = [
-        {"method": case["method"], "per_class": k, "lr": 0, "seed": seed}
-        for case in untuned
-        for k in SETTINGS.per_class
-        for seed in SEEDS
-    ]
+    fixed = jobs.grid(untuned, per_class=SETTINGS.per_class, seed=SEEDS)
     results = jobs.run("frozen_features", one_run, fixed, settings)
-    cases = [
-        {"method": method, "per_class": k}
-        for method in ("scratch_32", "scratch")
-        for k in SETTINGS.per_class
-    ]
+    cases = [{"method": method} for method in ("scratch_32", "scratch")]
+    cases = jobs.grid(cases, per_class=SETTINGS.per_class)
     trained, chosen = rates.search(
         "frozen_features", one_run, cases, lambda case: RATES, SEEDS, settings
     )

@@ -16,7 +16,7 @@ from modarch_utils.measure import count_macs, count_params
 from modarch_utils.studies import inductive_bias as bias
 from modarch_utils.studies.inductive_bias import SETTINGS, SWIN, WINDOWS
 from modarch_utils.training.loop import evaluate
-from recipes import jobs, rates
+from recipes import jobs, rates, streams
 
 SEEDS = (0, 1, 2)
 NETS = ("convnet", "vit", "hybrid")
@@ -24,15 +24,10 @@ TUNED_ON = 2048  # images; the rate that is best there serves all set sizes
 
 
 @lru_cache
-def load(n: int, stream: int) -> scenes.Scenes:
-    """Close scenes of a stream: 0 to train, 1 to choose a learning rate, 2 to test."""
-    return scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
-
-
-@lru_cache
 def wide_test() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Test scenes with a margin around them: images, object masks, labels."""
-    test, margin = load(SETTINGS.test_images, 2)[: SETTINGS.moved_images], max(SETTINGS.shifts)
+    n, margin = SETTINGS.moved_images, max(SETTINGS.shifts)
+    test = streams.load(SETTINGS.test_images, SETTINGS.image_size, 2, SETTINGS.framing)[:n]
     factors = bias.wider(test.factors, SETTINGS.image_size, margin)
     images, mask, _ = renderer.draw(factors, SETTINGS.image_size + 2 * margin)
     return images, mask, test.shape
@@ -48,16 +43,10 @@ def one_run(study: str, name: str, n: int, lr: float, seed: int) -> dict:
 def pictures(study: str, name: str, n: int, lr: float, seed: int) -> dict:
     """Train on scenes; accuracies on validation, test and, for the largest sets, moved images."""
     settings = SWIN if study == "swin" else SETTINGS
-    pool = load(max(SETTINGS.sizes), 0)
-    data = (pool.images[:n], pool.shape[:n])
-    net, _ = bias.train(name, lr, seed, data, settings, progress=False)
-    result = {}
-    for split, stream, count in (
-        ("val", 1, settings.val_images),
-        ("test", 2, settings.test_images),
-    ):
-        data = load(count, stream)
-        result[split] = round(100 * evaluate(net, (data.images, data.shape)).accuracy, 2)
+    counts = (max(SETTINGS.sizes), settings.val_images, settings.test_images)
+    (images, labels), val, test = streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
+    net, _ = bias.train(name, lr, seed, (images[:n], labels[:n]), settings, progress=False)
+    result = streams.scores(net, val, test)
     if study == "hunger" and n in SETTINGS.sizes[-2:]:
         result |= moved(net)
     return result
@@ -78,17 +67,18 @@ def moved(net: torch.nn.Module) -> dict:
 def windows(shift: bool, lr: float, seed: int) -> dict:
     """Train on the window task; test accuracies inside windows and across their border too."""
     net, _ = bias.train_windows(shift, lr, seed, progress=False)
-    maps, labels, _ = bias.neighbours(WINDOWS.test_maps, 1)
-    result = {"val": round(100 * evaluate(net, (maps, labels)).accuracy, 2)}
-    maps, labels, column = bias.neighbours(WINDOWS.test_maps, 2)
-    result["test"] = round(100 * evaluate(net, (maps, labels)).accuracy, 2)
-    for key, part in (("across", bias.crosses(column)), ("inside", ~bias.crosses(column))):
-        result[key] = round(100 * evaluate(net, (maps[part], labels[part])).accuracy, 2)
-    result["by_column"] = [
-        round(100 * evaluate(net, (maps[column == c], labels[column == c])).accuracy, 2)
-        for c in range(WINDOWS.side - 1)
-    ]
-    return result
+    val, (maps, labels, column) = (bias.neighbours(WINDOWS.test_maps, i) for i in (1, 2))
+
+    def among(part: torch.Tensor) -> float:
+        return streams.accuracy(net, (maps[part], labels[part]))
+
+    crosses = bias.crosses(column)
+    return {
+        **streams.scores(net, val[:2], (maps, labels)),
+        "across": among(crosses),
+        "inside": among(~crosses),
+        "by_column": [among(column == c) for c in range(WINDOWS.side - 1)],
+    }
 
 
 def visible() -> list[float]:
@@ -111,7 +101,8 @@ def cost(name: str) -> dict:
 
 def main() -> None:
     """Run what is missing and write the record."""
-    load(max(SETTINGS.sizes), 0)  # rendered once, before the processes start
+    # Rendered once, before the processes start.
+    streams.load(max(SETTINGS.sizes), SETTINGS.image_size, 0, SETTINGS.framing)
     settings = {
         "hunger": asdict(SETTINGS),
         "swin": asdict(SWIN),
@@ -131,14 +122,9 @@ def main() -> None:
         return bias.WINDOW_RATES if case["study"] == "windows" else bias.RATES[case["name"]]
 
     results, chosen = rates.search("inductive_bias", one_run, cases, tried, SEEDS, settings)
-    more = [
-        {**case, "n": n, "seed": seed}
-        for case in chosen
-        if case["study"] == "hunger"
-        for n in SETTINGS.sizes
-        if n != TUNED_ON
-        for seed in SEEDS
-    ]
+    hungry = [case for case in chosen if case["study"] == "hunger"]
+    others = [n for n in SETTINGS.sizes if n != TUNED_ON]
+    more = jobs.grid(hungry, n=others, seed=SEEDS)
     results += jobs.run("inductive_bias", one_run, more, settings)
     settings |= {
         "seeds": SEEDS,

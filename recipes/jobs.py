@@ -12,8 +12,9 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -56,6 +57,12 @@ def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: di
         part.replace(files[i])  # whole or not at all
         print(f"[{done}/{len(todo)}] {result}", flush=True)
     return [json.loads(file.read_text("utf-8")) for file in files]
+
+
+def grid(cases: list[dict], **values: Iterable) -> list[dict]:
+    """Every case with every combination of the values, the last name changing fastest."""
+    choices = [dict(zip(values, each, strict=True)) for each in product(*values.values())]
+    return [{**case, **choice} for case in cases for choice in choices]
 
 
 def _numbered(i: int, function: Callable[..., dict], job: dict) -> tuple[int, dict]:

@@ -38,12 +38,7 @@ def one_run(grn: bool, pretrained: bool, seed: int) -> dict:
 
 def main() -> None:
     """Run what is missing and write the record."""
-    todo = [
-        {"grn": grn, "pretrained": pretrained, "seed": seed}
-        for seed in SEEDS
-        for grn in (False, True)
-        for pretrained in (True, False)
-    ]
+    todo = jobs.grid([{}], grn=(False, True), pretrained=(True, False), seed=SEEDS)
     settings = {**asdict(SETTINGS), "scenes": scenes.version()}
     results = jobs.run("masked_pretraining", one_run, todo, settings)
     print(records.save("masked_pretraining", settings=settings | {"seeds": SEEDS}, results=results))

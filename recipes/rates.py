@@ -32,5 +32,4 @@ def search(
     for case in cases:
         mine = [r for r in tried if case.items() <= r.items()]
         chosen.append({**case, "lr": max(mine, key=lambda r: r["val"])["lr"]})
-    rest = [{**case, "seed": seed} for case in chosen for seed in seeds[1:]]
-    return tried + jobs.run(name, function, rest, settings), chosen
+    return tried + jobs.run(name, function, jobs.grid(chosen, seed=seeds[1:]), settings), chosen

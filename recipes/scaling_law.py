@@ -4,7 +4,6 @@ The learning rate of each width is the better of two at ``TUNED_ON`` images, see
 """
 
 from dataclasses import asdict
-from functools import lru_cache
 
 from modarch_utils import records
 from modarch_utils.data import scenes
@@ -12,30 +11,25 @@ from modarch_utils.measure import count_macs, count_params
 from modarch_utils.studies import scaling
 from modarch_utils.studies.scaling import SETTINGS
 from modarch_utils.training.loop import evaluate
-from recipes import jobs, rates
+from recipes import jobs, rates, streams
 
 SEEDS = (0, 1, 2)
 TUNED_ON = 2048
 
 
-@lru_cache
-def load(n: int, stream: int) -> scenes.Scenes:
-    """Close scenes of a stream: 0 to train, 1 to choose a learning rate, 2 to test."""
-    return scenes.load(n, SETTINGS.image_size, seed=stream, framing=SETTINGS.framing)
+def load() -> list[streams.Labelled]:
+    """Scenes to train, to choose a learning rate and to test."""
+    counts = (max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)
+    return streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
 
 
 def one_run(width: int, n: int, lr: float, seed: int) -> dict:
     """Train one cell: validation accuracy and test error in percent, test cross-entropy in nats."""
-    pool, val, test = (
-        load(count, stream)
-        for stream, count in enumerate(
-            (max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)
-        )
-    )
-    net, _ = scaling.train(width, lr, seed, (pool.images[:n], pool.shape[:n]), progress=False)
-    scored = evaluate(net, (test.images, test.shape))
+    (images, labels), val, test = load()
+    net, _ = scaling.train(width, lr, seed, (images[:n], labels[:n]), progress=False)
+    scored = evaluate(net, test)
     return {
-        "val": round(100 * evaluate(net, (val.images, val.shape)).accuracy, 2),
+        "val": streams.accuracy(net, val),
         "error": round(100 * (1 - scored.accuracy), 3),
         "loss": round(scored.loss, 5),
     }
@@ -43,21 +37,14 @@ def one_run(width: int, n: int, lr: float, seed: int) -> dict:
 
 def main() -> None:
     """Run what is missing and write the record."""
-    for stream, n in enumerate((max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)):
-        load(n, stream)  # rendered once, before the processes start
+    load()  # rendered once, before the processes start
     settings = {**asdict(SETTINGS), "rates": scaling.RATES, "scenes": scenes.version()}
     cases = [{"width": width, "n": TUNED_ON} for width in SETTINGS.widths]
     results, chosen = rates.search(
         "scaling_law", one_run, cases, lambda case: scaling.RATES, SEEDS, settings
     )
-    more = [
-        {**case, "n": n, "seed": seed}
-        for case in chosen
-        for n in SETTINGS.sizes
-        if n != TUNED_ON
-        for seed in SEEDS
-    ]
-    results += jobs.run("scaling_law", one_run, more, settings)
+    others = [n for n in SETTINGS.sizes if n != TUNED_ON]
+    results += jobs.run("scaling_law", one_run, jobs.grid(chosen, n=others, seed=SEEDS), settings)
     shape = (1, 3, SETTINGS.image_size, SETTINGS.image_size)
     nets = [scaling.build(width, 0) for width in SETTINGS.widths]
     settings |= {

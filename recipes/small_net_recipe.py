@@ -8,10 +8,8 @@ from dataclasses import asdict, replace
 
 from modarch_utils import claims, records
 from modarch_utils.data import scenes
-from modarch_utils.studies.climb import RATES, SETTINGS, step, train_rung
-from modarch_utils.training.loop import evaluate
-from recipes import jobs, rates
-from recipes.convnext_ladder import load
+from modarch_utils.studies.climb import RATES, SETTINGS, step
+from recipes import convnext_ladder, jobs, rates
 
 KEYS = ("recipe", "separate_downsampling")
 PAPER = claims.paper("convnext.recipe")
@@ -27,13 +25,7 @@ SEEDS = (0, 1, 2)
 
 def one_run(key: str, choice: str, lr: float, seed: int) -> dict:
     """Train a rung with one choice; accuracies in percent on validation and test scenes."""
-    settings = replace(SETTINGS, **CHOICES[choice])
-    train, val, test = load(settings)
-    model, history = train_rung(key, lr, seed, train, val, settings, progress=False)
-    return {
-        "val": round(100 * history.final_accuracy, 2),
-        "test": round(100 * evaluate(model, test).accuracy, 2),
-    }
+    return convnext_ladder.one_run(key, lr, seed, replace(SETTINGS, **CHOICES[choice]))
 
 
 def main() -> None:

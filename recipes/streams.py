@@ -1,15 +1,39 @@
 """Scenes to learn from, to choose with and to report on: streams that share no scene."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from modarch_utils.data import scenes
+from modarch_utils.training.loop import evaluate
+
+Labelled = tuple[Tensor, Tensor]
+"""Images ``(N, 3, H, W)`` uint8 and what is to be told of each, ``(N,)``."""
 
 
-def shapes(counts: Sequence[int], image_size: int, framing: str) -> list[tuple[Tensor, Tensor]]:
-    """Images ``(N, 3, H, W)`` uint8 and their shapes ``(N,)``: ``counts[i]`` of stream i."""
-    sets = (
-        scenes.load(n, image_size, seed=stream, framing=framing) for stream, n in enumerate(counts)
-    )
+@lru_cache
+def load(n: int, image_size: int, stream: int, framing: str = "close") -> scenes.Scenes:
+    """Scenes of a stream: 0 to learn from, 1 to choose, 2 to test; a process keeps them."""
+    return scenes.load(n, image_size, seed=stream, framing=framing)
+
+
+def shapes(counts: Sequence[int], image_size: int, framing: str = "close") -> list[Labelled]:
+    """Images and their shapes: ``counts[i]`` of stream i."""
+    sets = (load(n, image_size, stream, framing) for stream, n in enumerate(counts))
     return [(each.images, each.shape) for each in sets]
+
+
+def percent(share: float) -> float:
+    """Rounded as records keep it."""
+    return round(100 * share, 2)
+
+
+def accuracy(net: nn.Module, data: Labelled) -> float:
+    """In percent."""
+    return percent(evaluate(net, data).accuracy)
+
+
+def scores(net: nn.Module, val: Labelled, test: Labelled) -> dict[str, float]:
+    """Accuracies in percent on what chooses and on what is reported."""
+    return {"val": accuracy(net, val), "test": accuracy(net, test)}

@@ -14,7 +14,7 @@ the regularisation of ``probe`` is chosen on the same scenes.
 import math
 import time
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import timm
 import torch
@@ -33,10 +33,10 @@ from modarch_utils.studies.transfer import (
 from modarch_utils.training.batches import to_input
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.equal_steps import equal_steps
-from modarch_utils.training.loop import evaluate, fit
+from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import linear_probe
 from modarch_utils.training.randomness import seeded
-from recipes import jobs, rates
+from recipes import jobs, rates, streams
 
 NAME = "transfer"
 SEEDS = (0, 1, 2)
@@ -73,17 +73,16 @@ class TransferSettings:
 SETTINGS = TransferSettings()
 
 
-@lru_cache
-def load(stream: int, settings: TransferSettings = SETTINGS) -> scenes.Scenes:
-    """Stream 0 to label, 1 to choose, 2 to test."""
-    n = (settings.pool, settings.val_images, settings.test_images)[stream]
-    return scenes.load(n, settings.image_size, seed=stream, framing=settings.framing)
+def load(settings: TransferSettings = SETTINGS) -> list[scenes.Scenes]:
+    """Scenes to label, to choose and to test."""
+    counts = enumerate((settings.pool, settings.val_images, settings.test_images))
+    return [streams.load(n, settings.image_size, i, settings.framing) for i, n in counts]
 
 
 def labelled(per_class: int, seed: int, settings: TransferSettings = SETTINGS) -> Tensor:
     """Indices of ``per_class`` scenes of each shape, drawn by ``seed``; fewer are among more."""
     order = torch.randperm(settings.pool, generator=torch.Generator().manual_seed(seed))
-    shape = load(0, settings).shape[order]
+    shape = load(settings)[0].shape[order]
     return torch.cat([order[shape == c][:per_class] for c in range(CLASSES)])
 
 
@@ -114,7 +113,7 @@ def one_run(
 
 def probe(index: Tensor, settings: TransferSettings) -> dict:
     """A linear classifier on frozen features; those of validation and test are cached."""
-    pool, *others = (load(stream, settings) for stream in range(3))
+    pool, *others = load(settings)
     started = time.process_time()
     model = network(pretrained=True, classes=0)
     val, test = ((cached_features(model, data.images), data.shape) for data in others)
@@ -123,8 +122,8 @@ def probe(index: Tensor, settings: TransferSettings) -> dict:
         known = model(to_input(pool.images[index]))
     found = linear_probe((known, pool.shape[index]), val, test)
     return {
-        "val": percent(found.classifier.score(*(part.numpy() for part in val))),
-        "test": percent(found.accuracy),
+        "val": streams.percent(found.classifier.score(*(part.numpy() for part in val))),
+        "test": streams.percent(found.accuracy),
         "strength": found.strength,
         "train_seconds": round(time.process_time() - after, 2),
         "features_seconds": round(after - started, 2),
@@ -133,7 +132,7 @@ def probe(index: Tensor, settings: TransferSettings) -> dict:
 
 def train(method: str, index: Tensor, lr: float, seed: int, settings: TransferSettings) -> dict:
     """A network, all of it or part by part."""
-    pool, *others = (load(stream, settings) for stream in range(3))
+    pool, *others = load(settings)
     index = index.repeat(max(1, settings.batch_size // len(index)))
     data = pool.images[index], pool.shape[index]
     config = recipe(len(index), method, lr, seed, settings)
@@ -147,8 +146,8 @@ def train(method: str, index: Tensor, lr: float, seed: int, settings: TransferSe
         rates_of = peaks(method, model, lr, settings)
         fine_tune(model, data, config, rates_of, schedule if method == "unfreeze" else None)
     seconds = round(time.process_time() - started, 2)
-    val, test = (percent(evaluate(model, (d.images, d.shape)).accuracy) for d in others)
-    return {"val": val, "test": test, "train_seconds": seconds}
+    found = streams.scores(model, *((data.images, data.shape) for data in others))
+    return found | {"train_seconds": seconds}
 
 
 def recipe(n: int, method: str, lr: float, seed: int, settings: TransferSettings) -> TrainConfig:
@@ -179,17 +178,11 @@ def opening(epochs: int) -> tuple[int, int, int]:
     return 0, math.ceil(epochs / 4), math.ceil(epochs / 2)
 
 
-def percent(share: float) -> float:
-    return round(100 * share, 2)
-
-
 def main() -> None:
     """Run what is missing and write the record."""
-    for stream in range(3):  # rendered once, before the processes start
-        load(stream)
     model = network(pretrained=True, classes=0)
-    for stream in (1, 2):
-        cached_features(model, load(stream).images)
+    for data in load()[1:]:  # rendered and computed once, before the processes start
+        cached_features(model, data.images)
     settings = {**asdict(SETTINGS), "scenes": scenes.version(), "checkpoint": CHECKPOINT}
     cases = [{"method": method, "per_class": TUNING["per_class"]} for method in TRAINED]
     tried, best = rates.search(
@@ -197,12 +190,7 @@ def main() -> None:
     )
     chosen = [{"method": case["method"], "lr": case["lr"]} for case in best]
     chosen.insert(0, {"method": "probe", "lr": 0})
-    todo = [
-        {"method": case["method"], "per_class": k, "lr": case["lr"], "seed": seed}
-        for case in chosen
-        for k in SETTINGS.per_class
-        for seed in SEEDS
-    ]
+    todo = jobs.grid(chosen, per_class=SETTINGS.per_class, seed=SEEDS)
     results = jobs.run(NAME, one_run, todo, settings)
     settings |= {"seeds": SEEDS, "best_lr": chosen, "tuning": tried}
     print(records.save(NAME, settings=settings, results=results))

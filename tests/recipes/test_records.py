@@ -9,7 +9,7 @@ from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.studies import block_costs, lengths
 from modarch_utils.studies.climb import RATES
-from recipes import progressive_scenes
+from recipes import dinov2_features, jobs, progressive_scenes, transfer
 
 
 def test_records_round_trip_and_missing(tmp_path, monkeypatch):
@@ -23,45 +23,30 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         records.load("two")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "convnext_ladder",
-        "masked_pretraining",
-        "small_net_recipe",
-        "inductive_bias",
-        "scaling_law",
-        "frozen_features",
-        "progressive_scenes",
-        "architecture_search",
-        "mini_dinov2_pretrained",
-        "mini_dinov2",
-        "dinov2_features",
-        "mini_sd_autoencoder",
-        "mini_convnext",
-        "mini_efficientnetv2",
-    ],
+OF_SCENES = (
+    *("convnext_ladder", "masked_pretraining", "small_net_recipe", "inductive_bias", "transfer"),
+    *("scaling_law", "frozen_features", "progressive_scenes", "architecture_search"),
+    *("mini_dinov2_pretrained", "mini_dinov2", "dinov2_features", "mini_sd_autoencoder"),
+    *("mini_convnext", "mini_efficientnetv2"),
 )
+OF_PAIRS = ("mini_reader", "mini_sd", "few_steps")
+
+
+@pytest.mark.parametrize("name", OF_SCENES + OF_PAIRS)
 def test_shipped_records_belong_to_this_renderer(name):
-    assert records.load(name)["settings"]["scenes"] == scenes.version()
+    renderer = pairs if name in OF_PAIRS else scenes
+    assert records.load(name)["settings"]["scenes"] == renderer.version()
 
 
-@pytest.mark.parametrize("name", ["mini_reader", "mini_sd", "few_steps"])
-def test_shipped_records_of_pairs_belong_to_this_renderer(name):
-    assert records.load(name)["settings"]["scenes"] == pairs.version()
+WEIGHED = ("mini-reader", "mini-sd", "mini-convnext", "mini-efficientnetv2")
 
 
-def test_ladder_record_is_whole():
-    record = records.load("convnext_ladder")
-    seeds = record["settings"]["seeds"]
-    assert len(seeds) >= 3
-    for step in LADDER:
-        rows = [r for r in record["results"] if r["key"] == step.key]
-        tried = [r for r in rows if r["seed"] == seeds[0]]
-        assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
-        best = max(tried, key=lambda r: r["val"])["lr"]
-        assert set(records.select(record, "lr", key=step.key)) == {best}
-        assert records.select(record, "seed", key=step.key).tolist() == seeds
+@pytest.mark.parametrize("name", [*WEIGHED, *dinov2_features.SHIPPED])
+def test_records_are_of_the_shipped_weights(name):
+    known = zoo.find(name).parts if name == "mini-sd" else zoo.find(name).sha256
+    assert records.load(name.replace("-", "_"))["settings"]["sha256"] == known
+    if name in dinov2_features.SHIPPED:
+        assert records.load(dinov2_features.NAME)["settings"]["sha256"][name] == known
 
 
 def test_select_takes_the_chosen_rate_alone():
@@ -75,48 +60,64 @@ def test_select_takes_the_chosen_rate_alone():
         records.select(record, "test", net=3)
 
 
-def test_small_net_record_is_whole():
-    record = records.load("small_net_recipe")
+def cases(name: str, settings: dict) -> list[dict]:
+    """What a record must hold with every one of its seeds."""
+    if name == "convnext_ladder":
+        return [{"key": step.key} for step in LADDER]
+    if name == "small_net_recipe":
+        assert len(settings["best_lr"]) == 2 * len(settings["choices"])
+        return settings["best_lr"]
+    if name == "masked_pretraining":
+        return jobs.grid([{}], grn=(False, True), pretrained=(False, True))
+    if name == "inductive_bias":
+        sizes = {"hunger": settings["hunger"]["sizes"]}
+        best = settings["best_lr"]
+        return [{**case, "n": n} for case in best for n in sizes.get(case["study"], [2048])]
+    if name == "scaling_law":
+        return jobs.grid([{}], width=settings["widths"], n=settings["sizes"])
+    if name == "frozen_features":
+        methods = ("frozen", "untrained", "scratch", "scratch_32")
+        return jobs.grid([{}], method=methods, per_class=settings["per_class"])
+    if name == "transfer":
+        methods = ("probe", *transfer.TRAINED)
+        return jobs.grid([{}], method=methods, per_class=settings["per_class"])
+    if name == "dinov2_features":
+        return [{"name": name} for name in dinov2_features.BACKBONES]
+    names = {*settings["patterns"].values(), *settings["drawn"]}
+    assert len(settings["drawn"]) >= 24
+    return [{"name": name, "kind": "training"} for name in names]
+
+
+@pytest.mark.parametrize("name", [n for n in OF_SCENES if "mini" not in n and "progr" not in n])
+def test_a_record_is_whole(name):
+    record = records.load(name)
     seeds = record["settings"]["seeds"]
-    for case in record["settings"]["best_lr"]:
-        rows = [r for r in record["results"] if case.items() <= r.items()]
-        assert [r["seed"] for r in rows] == seeds
-    assert len(record["settings"]["best_lr"]) == 2 * len(record["settings"]["choices"])
-
-
-def test_fcmae_record_is_whole():
-    record = records.load("masked_pretraining")
-    variants = [(r["grn"], r["pretrained"], r["seed"]) for r in record["results"]]
-    assert len(set(variants)) == len(variants) == 4 * len(record["settings"]["seeds"])
+    assert len(seeds) >= 3
+    for case in cases(name, record["settings"]):
+        assert sorted(records.select(record, "seed", **case)) == seeds
     json.dumps(record, allow_nan=False)
 
 
-def test_inductive_bias_record_is_whole():
-    record = records.load("inductive_bias")
-    seeds, sizes = record["settings"]["seeds"], record["settings"]["hunger"]["sizes"]
-    for case in record["settings"]["best_lr"]:
-        hunger = case["study"] == "hunger"
-        for n in sizes if hunger else [2048]:
-            assert sorted(records.select(record, "seed", **case, n=n)) == seeds
-            if hunger and n in sizes[-2:]:
-                assert records.select(record, "sideways", **case, n=n).shape[0] == len(seeds)
+def test_ladder_took_the_better_rate():
+    record = records.load("convnext_ladder")
+    for step in LADDER:
+        rows = [r for r in record["results"] if r["key"] == step.key]
+        tried = [r for r in rows if r["seed"] == record["settings"]["seeds"][0]]
+        assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
+        best = max(tried, key=lambda r: r["val"])["lr"]
+        assert set(records.select(record, "lr", key=step.key)) == {best}
 
 
-def test_scaling_record_is_whole():
-    record = records.load("scaling_law")
-    settings = record["settings"]
-    for width in settings["widths"]:
-        for n in settings["sizes"]:
-            assert sorted(records.select(record, "seed", width=width, n=n)) == settings["seeds"]
-    assert (records.select(record, "error") > 0).all()  # the law is fitted to logarithms
-
-
-def test_frozen_features_record_is_whole():
-    record = records.load("frozen_features")
-    for method in ("frozen", "untrained", "scratch", "scratch_32"):
-        for k in record["settings"]["per_class"]:
-            found = records.select(record, "seed", method=method, per_class=k)
-            assert sorted(found) == record["settings"]["seeds"]
+def test_records_hold_what_chapters_draw():
+    bias = records.load("inductive_bias")
+    for n in bias["settings"]["hunger"]["sizes"][-2:]:
+        moved = records.select(bias, "sideways", study="hunger", n=n)
+        assert moved.shape == (9, len(bias["settings"]["hunger"]["shifts"]))
+    # The law is fitted to logarithms.
+    assert (records.select(records.load("scaling_law"), "error") > 0).all()
+    search = records.load("architecture_search")
+    trained = {r["name"] for r in search["results"] if r["kind"] == "training"}
+    assert {r["name"] for r in search["results"] if r["kind"] == "step"} == trained
 
 
 def test_cost_record_is_whole():
@@ -160,22 +161,10 @@ def test_fused_map_record_is_whole():
     assert len(kernels) == 2 + len(block_costs.KERNELS)
 
 
-def test_search_record_is_whole():
-    record = records.load("architecture_search")
-    settings = record["settings"]
-    names = {*settings["patterns"].values(), *settings["drawn"]}
-    assert len(settings["drawn"]) >= 24
-    assert {r["name"] for r in record["results"] if r["kind"] == "step"} == names
-    for name in names:
-        found = records.select(record, "seed", kind="training", name=name)
-        assert sorted(found) == settings["seeds"]
-
-
 @pytest.mark.parametrize("name", ["mini_dinov2_pretrained", "mini_dinov2"])
 def test_record_of_a_training_without_labels_is_whole(name):
     record = records.load(name)
     settings = record["settings"]
-    assert settings["sha256"] == zoo.find(name.replace("_", "-")).sha256
     epochs = settings["training"]["epochs"]
     assert records.select(record, "epoch").tolist() == list(range(epochs + 1))
     assert records.select(record, "epoch", trained=True).tolist() == list(range(1, epochs + 1))

@@ -22,7 +22,7 @@ SMALL = replace(
 
 
 def test_labels_are_balanced_and_nest(place):
-    shape = transfer.load(0, SMALL).shape
+    shape = transfer.load(SMALL)[0].shape
     one, three = (transfer.labelled(k, 1, SMALL) for k in (1, 3))
     assert shape[one].bincount().tolist() == [1] * 8
     assert shape[three].bincount().tolist() == [3] * 8
@@ -66,14 +66,8 @@ def test_every_budget_takes_the_same_steps():
             assert config.epochs * (n // config.batch_size) == steps
 
 
-def test_record_is_whole_and_of_this_renderer():
-    record = records.load("transfer")
-    settings = record["settings"]
-    assert settings["scenes"] == scenes.version()
-    for method in ("probe", *transfer.TRAINED):
-        for k in settings["per_class"]:
-            seeds = records.select(record, "seed", method=method, per_class=k)
-            assert seeds.tolist() == [0, 1, 2]
+def test_rates_were_chosen_with_seeds_of_their_own():
+    settings = records.load("transfer")["settings"]
     for case in settings["best_lr"][1:]:
         tried = [r for r in settings["tuning"] if r["method"] == case["method"]]
         assert sorted(r["lr"] for r in tried) == sorted(settings["rates"])
