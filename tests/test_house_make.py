@@ -1,10 +1,8 @@
-"""The Makefile: the promised targets, in the promised order, and its one complaint."""
+"""The Makefile: the promised targets, and its one complaint."""
 
 import os
 import subprocess
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMISED = ["help", "setup", "course", "lab", "test", "test-quick"]
@@ -18,26 +16,9 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def help_text() -> str:
-    return make().stdout
-
-
-@pytest.mark.parametrize("target", PROMISED)
-def test_help_explains(help_text, target):
-    (line,) = [x for x in help_text.splitlines() if x.split()[:2] == ["make", target]]
-    assert len(line.split()) > 3
-
-
-def test_test_runs_every_step_in_order():
-    plan = make("--dry-run", "--assume-old=.venv/.ready", "test").stdout
-    steps = [
-        "tests --ignore tests/book",
-        "--nbval --nbval-sanitize-with tools/nbval_sanitize.cfg",
-        "tests/book tests/lab",
-    ]
-    places = [plan.find(step) for step in steps]
-    assert -1 not in places and places == sorted(places), plan
+def test_help_explains_what_is_promised():
+    lines = [line.split() for line in make().stdout.splitlines() if line.strip()]
+    assert set(PROMISED) <= {line[1] for line in lines if line[0] == "make" and len(line) > 3}
 
 
 def test_missing_python_is_one_sentence(tmp_path):
@@ -53,11 +34,3 @@ def test_every_recipe_exists():
     assert names
     for name in names:
         assert (ROOT / "recipes" / f"{name}.py").exists(), name
-
-
-def test_ci_runs_make_test_with_a_browser():
-    script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    lines = script.read_text("utf-8").splitlines()
-    assert "set -euo pipefail" in lines
-    assert lines.index("export MODARCH_REQUIRE_BROWSER=1") < lines.index("make test")
