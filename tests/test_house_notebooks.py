@@ -113,9 +113,8 @@ def test_new_prose_keeps_the_outputs_and_runs_nothing(source, built, monkeypatch
     path = notebooks.target(source)
     nbformat.write(read(built), path)
     source.write_text(SOURCE.replace("It adds.", "It *sums*."), "utf-8")
-    monkeypatch.setattr(notebooks, "sources", lambda: [source])
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("it ran"))
-    assert notebooks.main(["build"]) == 0
+    assert notebooks.main(["build"], source.parents[1]) == 0
     assert notebooks.stale(source) is None
     assert read(source).cells[0].source.endswith("It *sums*.")
     assert [c.get("outputs") for c in read(source).cells] == [
@@ -155,16 +154,18 @@ def test_what_is_in_sight_is_small(code, tags, words):
     assert len(found) == len(words) and all(map(str.__contains__, found, words))
 
 
-def test_the_number_of_big_cells_only_shrinks(source, tmp_path, monkeypatch):
+def test_the_number_of_big_cells_only_shrinks(source, tmp_path):
     allowed = tmp_path / "long_cells.toml"
-    monkeypatch.setattr(notebooks, "LONG_CELLS", allowed)
     source.write_text(SOURCE + f"\n# %%\n{'x' * 89}\n", "utf-8")
     allowed.write_text("", "utf-8")
-    assert "cell 3 has 1 lines of up to 89 characters; at most" in notebooks.too_big(source)[0]
+    assert (
+        "cell 3 has 1 lines of up to 89 characters; at most"
+        in notebooks.too_big(source, allowed)[0]
+    )
     allowed.write_text("07_small = 1\n", "utf-8")
-    assert notebooks.too_big(source) == []
+    assert notebooks.too_big(source, allowed) == []
     allowed.write_text("07_small = 2\n", "utf-8")
-    assert "lower it" in notebooks.too_big(source)[0]
+    assert "lower it" in notebooks.too_big(source, allowed)[0]
 
 
 def test_a_failing_cell_is_named_and_nothing_is_overwritten(source):
@@ -258,11 +259,10 @@ def test_the_gpu_profile_may_reach_the_hub():
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", '{"cells": [', ""])
-def test_a_notebook_that_a_merge_broke_is_stale_and_can_be_built(source, text, monkeypatch, capsys):
+def test_a_notebook_that_a_merge_broke_is_stale_and_can_be_built(source, text, capsys):
     notebooks.target(source).write_text(text, "utf-8")
     assert "no notebook any more" in notebooks.stale(source)
-    monkeypatch.setattr(notebooks, "sources", lambda *_: [source])
-    assert notebooks.main(["check"]) == 1
+    assert notebooks.main(["check"], source.parents[1]) == 1
     assert "no notebook any more" in capsys.readouterr().out
 
 

@@ -165,7 +165,7 @@ def make(source: Path, *, run: bool = True) -> None:
     notebooks.write(cleared, target(source))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, folder: Path = SOLUTIONS) -> int:
     parser = argparse.ArgumentParser(prog="tools.exercises", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the exercises whose source changed")
@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     build.add_argument("--force", action="store_true", help="make fresh ones too")
     commands.add_parser("check", help="report what is stale")
     options = parser.parse_args(arguments)
-    chosen = sources()
+    chosen = sources(folder)
     if options.command == "check":
         found = [f"{s.stem}: {why}" for s in chosen if (why := stale(s))]
         print("\n".join(found) or "Every exercise is fresh.")

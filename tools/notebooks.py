@@ -146,8 +146,11 @@ def execute(
     folder: Path,
     profile: str = "laptop",
     ran: Callable[[], object] = lambda: None,
+    timeout: int = CELL_TIMEOUT_SECONDS,
 ) -> None:
     """Run every cell in place, with ``folder`` as the working directory; ``ran`` after each.
+
+    A cell may take ``timeout`` seconds.
 
     Raises:
         NotebookError: a cell raised, took too long, or cost the kernel its life; the notebook then
@@ -156,7 +159,7 @@ def execute(
     root = folder.parent
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT_SECONDS,
+        timeout=timeout,
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
@@ -270,12 +273,12 @@ def unwieldy(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def too_big(source: Path) -> list[str]:
-    """Return the visible cells that are too big, unless ``LONG_CELLS`` has their exact number."""
+def too_big(source: Path, counts: Path = LONG_CELLS) -> list[str]:
+    """Return the visible cells that are too big, unless ``counts`` has their exact number."""
     found = unwieldy(convert(source))
-    allowed = tomllib.loads(LONG_CELLS.read_text("utf-8")).get(source.stem, 0)
+    allowed = tomllib.loads(counts.read_text("utf-8")).get(source.stem, 0)
     if len(found) < allowed:
-        return [f"{LONG_CELLS.name} allows {allowed} big cells, it has {len(found)}: lower it"]
+        return [f"{counts.name} allows {allowed} big cells, it has {len(found)}: lower it"]
     rule = f"at most {LINES_EACH} lines of {COLUMNS_EACH} characters: split, wrap or fold it"
     return [f"{fault}; {rule}" for fault in found] if len(found) > allowed else []
 
@@ -355,12 +358,13 @@ def make(
     strict: bool,
     run: bool = True,
     ran: Callable[[], object] = lambda: None,
+    timeout: int = CELL_TIMEOUT_SECONDS,
 ) -> float:
     """Build ``path`` from ``source``; return the minutes it took. Nothing is written on failure.
 
     ``strict`` is for what gets committed: the laptop profile, and no :func:`faults`. Without
     ``run`` the cells keep the outputs that they have in ``path``. ``ran`` is called after each
-    cell.
+    cell, which may take ``timeout`` seconds.
 
     Raises:
         NotebookError: a cell raised, the result has a fault, or the text does not survive.
@@ -372,7 +376,7 @@ def make(
     start = time.perf_counter()
     if run:
         where = "laptop" if strict else profile()
-        execute(notebook, source.stem, source.parent.parent, where, ran)
+        execute(notebook, source.stem, source.parent.parent, where, ran, timeout)
     else:
         keep_outputs(notebook, nbformat.read(path, as_version=4))
     minutes = (time.perf_counter() - start) / 60
@@ -428,7 +432,7 @@ def make_all(jobs: dict[Path, Path], *, strict: bool) -> list[str]:
     return failed
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     parser = argparse.ArgumentParser(prog="tools.notebooks", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="run the notebooks whose source changed")
@@ -440,7 +444,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("cells", help=f"print what {LONG_CELLS.name} should hold")
     options = parser.parse_args(arguments)
 
-    chosen = sources()
+    chosen = sources(folder)
     if options.command == "cells":
         exercises = sources(ROOT / "solutions")
         counts = {s.stem: len(unwieldy(convert(s))) for s in chosen + exercises}
@@ -449,7 +453,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if options.command == "check":
         found = [f"{s.stem}: {why}" for s in chosen if (why := stale(s))]
-        found += [f"{path.name} has no source" for path in orphans()]
+        found += [f"{path.name} has no source" for path in orphans(folder)]
         found += [f"{s.stem}: {why}" for s in chosen for why in too_big(s)]
         for path in map(target, chosen):
             with contextlib.suppress(OSError, nbformat.reader.NotJSONError):  # it is stale
