@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from modarch_utils.training import consistency
@@ -101,33 +103,19 @@ def test_noise_is_added_to_each_sample_at_its_own_time():
     torch.testing.assert_close(CONFIG.schedule.clean(found, noise, t), x, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("t", [0, 1, 19, 499, 999])
+@given(st.integers(0, 999))
 def test_scalings_are_diffusers(t):
     expected = LCMScheduler().get_scalings_for_boundary_condition_discrete(t)
     found = consistency.scalings(t, CONFIG)
     assert [c.item() for c in found] == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_boundary_condition_acts_at_time_zero_alone():
-    c_skip, c_out = consistency.scalings(torch.tensor([0, 1, 19]), CONFIG)
-    assert (c_skip[0], c_out[0]) == (1, 0)
-    assert c_skip[1] == pytest.approx(0.25 / 100.25)
-    assert c_skip[2] == pytest.approx(6.9e-6, rel=0.01) and c_out[2] > 0.99999
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4, 8, 50])
-@pytest.mark.parametrize("skip", [1, 5, 20])
+@given(st.integers(1, 50), st.sampled_from([1, 2, 5, 10, 20]))
 def test_sampling_times_are_diffusers(steps, skip):
     scheduler = LCMScheduler(original_inference_steps=1000 // skip)
     scheduler.set_timesteps(steps)
     found = consistency.sampling_times(steps, ConsistencyConfig(skip=skip))
     assert found == scheduler.timesteps.tolist()
-
-
-def test_sampling_times_of_the_paper():
-    assert consistency.sampling_times(1, CONFIG) == [999]
-    assert consistency.sampling_times(2, CONFIG) == [999, 499]
-    assert consistency.sampling_times(4, CONFIG) == [999, 759, 499, 259]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
@@ -145,8 +133,8 @@ def test_sampling_equals_diffusers_number_for_number(steps, prediction, shape):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 10, 50])
-def test_ddim_equals_diffusers(steps):
+@pytest.mark.parametrize(("steps", "skip"), [(1, 20), (2, 20), (5, 20), (50, 20), (1000, 1)])
+def test_ddim_equals_diffusers(steps, skip):
     scheduler = DDIMScheduler(
         **SD, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing"
     )
@@ -155,7 +143,7 @@ def test_ddim_equals_diffusers(steps):
     for t in scheduler.timesteps:
         output = wavy(path[-1], t.expand(5))
         path.append(scheduler.step(output, t, path[-1]).prev_sample)
-    found = consistency.ddim(wavy, path[0], steps, CONFIG)
+    found = consistency.ddim(wavy, path[0], steps, ConsistencyConfig(skip=skip))
     torch.testing.assert_close(found, torch.stack(path), rtol=1e-5, atol=1e-5)
 
 
@@ -169,27 +157,6 @@ def test_the_teachers_step_is_one_ddim_step_of_k(t):
     found, s = net.teacher_step(x, times(5, t))
     torch.testing.assert_close(found, expected)
     assert s.tolist() == 5 * [max(t - 20, 0)]
-
-
-def test_ddim_goes_to_a_single_point_in_one_step():
-    x, point = random(5, 2), Exact(0.0)
-    torch.testing.assert_close(consistency.ddim(point, x, 1, CONFIG)[-1], MEAN.expand(5, 2))
-    path = consistency.ddim(point, x, 4, CONFIG)
-    for t, found in zip((999, 759, 499, 259), path[:-1], strict=True):
-        expected = point.solve(x, 999, t)
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_ddim_follows_a_gaussians_ode_to_first_order():
-    x, exact, errors = random(50, 2), Exact(0.3), {}
-    for skip in (1, 10, 20):
-        config = ConsistencyConfig(skip=skip)
-        path = consistency.ddim(exact, x, 1000 // skip, config)
-        at = config.times.tolist().index(99)
-        found = path[len(config.times) - 1 - at]
-        errors[skip] = (found - exact.solve(x, 999, 99)).abs().max().item()
-    assert errors[1] < 2e-3
-    assert 1.7 < errors[20] / errors[10] < 2.3
 
 
 def test_where_the_teacher_stops_the_target_is_its_point():
@@ -227,12 +194,8 @@ def test_at_time_zero_f_is_the_identity(prediction):
     assert torch.equal(consistency.denoise(output, x, zero, config), x)
     free = ConsistencyConfig(prediction=prediction, boundary=False)
     assert not torch.allclose(consistency.denoise(output, x, zero, free), x, atol=1e-3)
-
-
-def test_without_the_boundary_f_is_the_prediction():
-    x, output = random(5, 2), random(5, 2, seed=1)
-    config = ConsistencyConfig(prediction="sample", boundary=False)
-    assert torch.equal(consistency.denoise(output, x, times(5, 0), config), output)
+    if prediction == "sample":
+        assert torch.equal(consistency.denoise(output, x, zero, free), output)
 
 
 def test_distances_by_hand():
