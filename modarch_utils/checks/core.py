@@ -279,7 +279,8 @@ def kind(result: object) -> str:
     """What a result is, for a message."""
     if isinstance(result, Tensor | np.ndarray):
         return f"shape {tuple(result.shape)}"
-    return "None" if result is None else f"a {type(result).__name__}"
+    name = type(result).__name__
+    return "None" if result is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def few(numbers: Sequence) -> str:

@@ -238,7 +238,7 @@ def test_agree(came, right, same):
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, "b: 2 where 3 is right"),
         (torch.eye(2), torch.ones(2, 2), "0 at [0, 1] where 1 is right"),
         (torch.ones(2), torch.ones(3), "shape (2,) where shape (3,) is right"),
-        (3, torch.ones(3), "a int where shape (3,) is right"),
+        (3, torch.ones(3), "an int where shape (3,) is right"),
     ],
 )
 def test_a_difference_in_words(came, right, words):

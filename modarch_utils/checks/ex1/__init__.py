@@ -11,14 +11,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, near, wrong
+from modarch_utils.checks.core import (
+    RIGHT,
+    Report,
+    Rows,
+    Seen,
+    call,
+    given,
+    keeps_arguments,
+    near,
+    returned,
+    wrong,
+)
 from modarch_utils.checks.ex1.match import match
 from modarch_utils.checks.ex1.parts import Parts
-from modarch_utils.checks.ex1.probe import BlockProbe, sizes
+from modarch_utils.checks.ex1.probe import MODULE, BlockProbe, sizes
 
 SHAPE = (2, 64, 32, 32)
 ODD = (2, 16, 10, 13)  # no two sides alike, so that an error's numbers name the axis
 SCALE = 1e-6
+IN_PLACE = (
+    "An operation in place (+=, *=, relu_) writes into the caller's tensor: write `x = x + y`."
+)
+OWN = "Return a new tensor: who changes the result changes x."
 
 EXPECTED = {
     "runs": f"{SHAPE} in, {SHAPE} out, and so at other sizes and in float64",
@@ -48,8 +63,7 @@ def check(make: Callable[[int], nn.Module], seed: int = 0) -> Report:
 
 
 def _check(make: Callable[[int], nn.Module], seed: int) -> Report:
-    rows = Rows(EXPECTED)
-    probe = parts = None
+    rows, probe, parts = Rows(EXPECTED), None, None
 
     def runs() -> Seen:
         nonlocal probe, parts
@@ -67,7 +81,9 @@ def _check(make: Callable[[int], nn.Module], seed: int) -> Report:
         rows.add("LayerScale", lambda: _layer_scale(probe))
         for what in ("depthwise", "normalisation", "bottleneck", "activation", "parameters"):
             rows.add(what, getattr(parts, what))
-        rows.add("input", lambda: _input(probe))
+        x = given(probe.input(2, probe.dim, 9, 8))
+        keeps = keeps_arguments(x, changed=IN_PLACE, shared=OWN)
+        rows.add("input", lambda: keeps(probe.block))
         rows.add("gradients", lambda: _gradients(probe), after=("input",))
         before = tuple(rows.seen)
         rows.add("same numbers", lambda: match(probe, parts.kernel, parts.layer), after=before)
@@ -76,15 +92,9 @@ def _check(make: Callable[[int], nn.Module], seed: int) -> Report:
 
 def _runs(make: Callable) -> Seen:
     for shape in (ODD, (1, 8, 7, 12), SHAPE):
-        block = call(make, shape[1], hint=_hint)
-        if not isinstance(block, nn.Module):
-            return wrong(f"a {type(block).__name__}", "Let the class inherit from nn.Module.")
+        block = returned(call(make, shape[1], hint=_hint), nn.Module, MODULE)
         x = torch.randn(shape)
-        y = call(block, x, hint=_hint)
-        if y is None:
-            return wrong("None", "`forward` ends without `return`.")
-        if not isinstance(y, Tensor):
-            return wrong(f"a {type(y).__name__}", "`forward` returns one tensor.")
+        y = returned(call(block, x, hint=_hint), Tensor, "`forward` returns one tensor.")
         if y.shape != x.shape:
             return wrong(f"{tuple(y.shape)} from {shape}", _wrong_shape(shape, tuple(y.shape)))
     y = call(block.double(), x.double(), hint=_hint)
@@ -227,16 +237,3 @@ def _gradients(probe: BlockProbe) -> Seen:
             "The branch works on x.detach() or x.data: use x itself.",
         )
     return RIGHT
-
-
-def _input(probe: BlockProbe) -> Seen:
-    x = probe.input(2, probe.dim, 9, 8)
-    before = x.clone()
-    with torch.no_grad():
-        call(probe.block, x, hint=_hint)
-    if torch.equal(before, x):
-        return RIGHT
-    return wrong(
-        "x itself has changed",
-        "An operation in place (+=, *=, relu_) writes into the caller's tensor: write `x = x + y`.",
-    )

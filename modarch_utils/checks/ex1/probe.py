@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import Unusable, call, near
+from modarch_utils.checks.core import call, near, returned, tensor
 
+MODULE = "Let the class inherit from nn.Module."
 # Odd sides that differ from each other and from the channels: a mixed-up axis cannot hide.
 HEIGHT, WIDTH = 19, 17
 CENTRE = (HEIGHT // 2, WIDTH // 2)
@@ -53,11 +54,7 @@ class BlockProbe:
     def __init__(self, make: Callable, dim: int, seed: int, hint: Callable[[str], str]):
         self.dim, self.hint = dim, hint
         self.random = torch.Generator().manual_seed(seed)
-        self.block = call(make, dim, hint=hint)
-        if not isinstance(self.block, nn.Module):
-            raise Unusable(
-                f"a {type(self.block).__name__}", "Let the class inherit from nn.Module."
-            )
+        self.block = returned(call(make, dim, hint=hint), nn.Module, MODULE)
         nn.Module.double(self.block)
         nn.Module.eval(self.block)
         self.params = list(nn.Module.parameters(self.block))
@@ -82,12 +79,7 @@ class BlockProbe:
         torch.manual_seed(0)  # a Dropout then drops the same, and two runs can be compared
         with torch.no_grad():
             y = call(self.block, x.clone(), hint=self.hint)
-        if not isinstance(y, Tensor) or y.shape != x.shape:
-            came = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise Unusable(f"{came} from {tuple(x.shape)}", "Keep the shape at every size.")
-        if not y.isfinite().all():
-            raise Unusable("an output that is not a number", "A division by 0, or a root of < 0?")
-        return y
+        return tensor(y, x.shape, lambda _: "Keep the shape at every size.")
 
     @contextmanager
     def values(self, *changes: tuple[Tensor, Tensor | float]) -> Iterator[None]:
