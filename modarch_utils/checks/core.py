@@ -249,7 +249,7 @@ def agree(came: object, right: object, tolerance: float = 1e-6) -> bool:
     if isinstance(right, Tensor | np.ndarray):
         if not isinstance(came, Tensor | np.ndarray) or came.shape != right.shape:
             return False
-        if isinstance(right, np.ndarray) and right.dtype.kind == "U":  # words
+        if _are_words(right):
             return np.array_equal(came, right)
         a, b = (torch.as_tensor(each).detach().cpu().double() for each in (came, right))
         return not a.numel() or near(a, b, tolerance)
@@ -269,6 +269,10 @@ def agree(came: object, right: object, tolerance: float = 1e-6) -> bool:
         close = _is_number(came) and math.isclose(came, right, rel_tol=tolerance, abs_tol=1e-9)
         return bool(close)
     return type(came) is type(right) and came == right
+
+
+def _are_words(array: Tensor | np.ndarray) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind == "U"
 
 
 def _is_number(value: object) -> bool:
@@ -300,21 +304,22 @@ def _say(value: object) -> str:
 def difference(came: object, right: object, tolerance: float = 1e-6) -> str:
     """Where two results differ first, in words."""
     if isinstance(right, Tensor | np.ndarray) and right.ndim:
-        if getattr(came, "shape", None) == right.shape:
+        if getattr(came, "shape", None) == right.shape and not _are_words(right):
             a, b = (torch.as_tensor(each).detach().cpu().double() for each in (came, right))
             place = np.unravel_index(int((a - b).abs().nan_to_num(math.inf).argmax()), a.shape)
             place = tuple(int(n) for n in place)
             return f"{a[place]:.4g} at {list(place)} where {b[place]:.4g} is right"
         return f"{kind(came)} where {kind(right)} is right"
     if isinstance(right, dict) and isinstance(came, dict) and came.keys() == right.keys():
-        key = next(key for key in right if not agree(came[key], right[key], tolerance))
-        return f"{key}: " + difference(came[key], right[key], tolerance)
+        for key in right:
+            if not agree(came[key], right[key], tolerance):
+                return f"{key}: " + difference(came[key], right[key], tolerance)
     lists = isinstance(right, list | tuple) and isinstance(came, list | tuple)
     if lists and len(came) == len(right):
-        plain = len(right) <= 6 and all(map(_is_number, [*came, *right]))
-        pairs = zip(came, right, strict=True)
-        if not plain or len(right) == 1:
-            return next(difference(a, b, tolerance) for a, b in pairs if not agree(a, b, tolerance))
+        plain = 1 < len(right) <= 6 and all(map(_is_number, [*came, *right]))
+        for a, b in zip(came, right, strict=True):
+            if not plain and not agree(a, b, tolerance):
+                return difference(a, b, tolerance)
     if lists and not right:
         return f"also {few(came)}"
     if lists:
