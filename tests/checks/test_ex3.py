@@ -1,95 +1,40 @@
-"""The checks of exercise 3: right answers pass, and each mistake is called by its name."""
-
-import inspect
+"""The checks of exercise 3: right answers pass, and what is no answer is refused in words."""
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from modarch_utils.checks import ex3
-from tests.checks.ex3 import right, wrong, wrong_maps
-from tests.checks.mistakes import assert_distinct, assert_names
+from tests.checks.answers import answer
+from tests.checks.ex3 import right
+from tests.checks.ex3.graded import GRADED
 
-CHECKS = {
-    "LOAD": ex3.check_load,
-    "INPUT": ex3.check_to_input,
-    "GRID": ex3.check_patch_grid,
-    "MATRIX": ex3.check_cosine,
-    "MAP": ex3.check_patch_map,
-    "DRAW": ex3.check_draw_map,
-}
-WRONG = (wrong, wrong_maps)
+RIGHT = [(name, function) for name, some in right.ANSWERS.items() for function in some]
 
 
-def every(*modules):
-    """Check and answer, for each answer in the modules."""
-    cases = []
-    for part, check in CHECKS.items():
-        for answer in (a for module in modules for a in getattr(module, part, ())):
-            first, *rest = answer if isinstance(answer, tuple) else (answer,)
-            cases.append(pytest.param(check, first, *rest, id=f"{part}-{first.__name__}"))
-    return cases
+def name(value):
+    return getattr(value, "__name__", None)
 
 
-@pytest.mark.parametrize(("check", "answer"), every(right))
+@pytest.mark.parametrize(("part", "function"), RIGHT, ids=name)
 @pytest.mark.parametrize("seed", range(2))
-def test_right_answers_pass(check, answer, seed):
-    report = check(answer, seed)
+def test_right_answers_pass(part, function, seed):
+    report = GRADED[part].check(function, seed)
     assert report.passed, str(report)
     assert report.points(5) == 5
 
 
-@pytest.mark.parametrize(("check", "answer", "rows", "words"), every(*WRONG))
-def test_each_mistake_is_named(check, answer, rows, words):
-    assert_names(check(answer), set(rows.split("|")), words)
+@pytest.mark.parametrize("part", GRADED)
+def test_the_check_of_the_solution_leaves_no_trace(part, capsys):
+    torch.manual_seed(3)
+    before, figures = torch.random.get_rng_state(), plt.get_fignums()
+    assert GRADED[part].check(answer("ex3", part, {})).passed
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert plt.get_fignums() == figures
+    assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("part", ["INPUT", "GRID", "MATRIX", "MAP"])
-def test_it_does_not_depend_on_the_seed(part):
-    for answer, rows, words in (a for module in WRONG for a in getattr(module, part, ())):
-        assert_names(CHECKS[part](answer, 1), set(rows.split("|")), words)
-
-
-def test_there_are_enough_answers():
-    for part in CHECKS:
-        answers = [a for module in WRONG for a in getattr(module, part, ())]
-        assert len(answers) >= 15
-        assert_distinct(answers)
-        assert len(getattr(right, part)) >= 3
-    assert sum(len(getattr(right, part)) for part in CHECKS) >= 7
-    for module in WRONG:
-        used = {a for part in CHECKS for a, *_ in getattr(module, part, ())}
-        assert used | module.HELPERS == {
-            f
-            for f in vars(module).values()
-            if inspect.isfunction(f) and f.__module__ == module.__name__
-        }
-
-
-def test_what_the_wrong_ones_are_made_from_is_right():
-    assert ex3.check_load(wrong.load).passed
-    assert ex3.check_to_input(wrong.by_hand).passed
-    assert ex3.check_patch_grid(wrong.patch_grid).passed
-    assert ex3.check_cosine(wrong_maps.cosine).passed
-    assert ex3.check_patch_map(wrong_maps.patch_map).passed
-    assert ex3.check_draw_map(wrong_maps.drawn).passed
-
-
-def test_two_mistakes_are_two_findings():
-    def two(model, pixels):
-        """Registers at the end, the last norm left out, and training mode kept."""
-        hidden = model(pixels, output_hidden_states=True).hidden_states[-1]
-        rows, columns = wrong.sides(model, pixels)
-        return hidden[:, 1 : 1 + rows * columns].unflatten(1, (rows, columns))
-
-    rows = {"registers", "last layer", "inference", "no graph"}
-    assert_names(ex3.check_patch_grid(two), rows, "before the final LayerNorm")
-
-    def blue_and_bare(picture, processor):
-        return wrong.planes(picture).flip(1) / 255
-
-    rows = {"channels", "numbers", "float32"}
-    assert_names(ex3.check_to_input(blue_and_bare), rows, "Mean and deviation are missing")
+def unwritten(*_):
+    raise NotImplementedError()
 
 
 ODD = [
@@ -100,68 +45,62 @@ ODD = [
     lambda *_: "",
     print,
     lambda *x: x,
-    lambda *_: torch.zeros(()),
+    lambda *_: torch.ones(()),
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=list(CHECKS))
-@pytest.mark.parametrize("answer", ODD)
-def test_odd_things_are_refused(check, answer):
-    report = check(answer)
-    assert not report.passed
+@pytest.mark.parametrize("part", GRADED)
+@pytest.mark.parametrize("odd", [*ODD, unwritten])
+def test_odd_things_are_refused(part, odd):
+    report = GRADED[part].check(odd)
+    assert report.points(5) == 0
     assert all(f.likely for f in report.findings if f.passed is False)
+    assert "Traceback" not in str(report)
 
 
-def test_nan_and_infinity_are_not_right():
-    for number in (float("nan"), float("inf")):
-
-        def spoilt(features, number=number):
-            return wrong_maps.cosine(features) * number
-
-        assert_names(ex3.check_cosine(spoilt), {"runs"}, "NaN or infinite")
-        grid = ex3.check_patch_grid(lambda *x, n=number: wrong.patch_grid(*x) * n)
-        assert_names(grid, {"runs"}, "NaN or infinite")
+TOKENS = "tokens[:, skip:].reshape(n, height // size, width // size, -1)"
 
 
-def test_names_are_not_trusted():
-    class Liar:
-        """Drops class token and registers."""
-
-        passed, shape, __name__ = True, (2, 6, 6, 12), "patch_grid"
-
-        def __call__(self, model, pixels):
-            model.config.num_register_tokens = 0  # the network is not what it says any more
-            return wrong.registers_at_the_end(model, pixels)
-
-    assert not ex3.check_patch_grid(Liar()).passed
-
-
-def test_a_changed_network_does_not_change_the_reference():
-    @torch.no_grad()
-    def zeroed(model, pixels):
-        for p in model.parameters():
-            p.zero_()
-        return wrong.patch_grid(model, pixels)
-
-    assert not ex3.check_patch_grid(zeroed).passed
-
-
-def test_an_unwritten_part_gets_no_points():
-    for check, answer, *_ in (case.values for case in every(*WRONG)):
-        if answer.__name__.startswith("empty"):
-            report = check(answer)
-            assert report.points(5) == 0
-            assert "still to be written" in str(report) and "Traceback" not in str(report)
-
-
-def test_the_checks_leave_no_trace(capsys):
-    torch.manual_seed(3)
-    before, figures = torch.random.get_rng_state(), plt.get_fignums()
-    for check, answer, *_ in (case.values for case in every(right)):
-        if answer is getattr(right, next(p for p, c in CHECKS.items() if c is check))[0]:
-            check(answer)
-    ex3.check_draw_map(wrong_maps.a_new_figure)
-    ex3.check_load(wrong.the_plain_class)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert plt.get_fignums() == figures
-    assert capsys.readouterr() == ("", "")
+@pytest.mark.parametrize(
+    ("part", "change", "says"),
+    [
+        (
+            "patch_grid",
+            {
+                "model.eval()(pixel_values)": "model(pixel_values, output_hidden_states=True)",
+                "last_hidden_state": "hidden_states[-1]",
+                "torch.inference_mode": "torch.enable_grad",
+                TOKENS: "tokens[:, 1 : tokens.shape[1] - skip + 1]"
+                + TOKENS.removeprefix("tokens[:, skip:]"),
+            },
+            {
+                "registers": "registers come right after the class token",
+                "last layer": "before the final LayerNorm",
+                "inference": "dropout is at work",
+                "no graph": "torch.no_grad()",
+            },
+        ),
+        (
+            "to_input",
+            {
+                "permute(2, 0, 1)": "permute(2, 0, 1).flip(0).double()",
+                "(pixels - mean) / std": "pixels",
+            },
+            {
+                "channels": "BGR",
+                "numbers": "Mean and deviation are missing",
+                "float32": "NumPy computes in float64",
+            },
+        ),
+        (
+            "patch_map",
+            {"row * grid[1]": "row * grid[0]", ".reshape(grid)": ".reshape(grid).flip(1)"},
+            {"which patch": "as many patches as there are columns", "places": "row by row"},
+        ),
+    ],
+)
+def test_several_mistakes_have_a_row_each(part, change, says):
+    report = GRADED[part].check(answer("ex3", part, change))
+    wrong = {f.what: f.likely for f in report.findings if f.passed is False}
+    assert wrong.keys() == says.keys()
+    assert all(words in wrong[row] for row, words in says.items())

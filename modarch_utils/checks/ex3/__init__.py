@@ -6,8 +6,7 @@ One check for each function of the exercise. Networks are small, with random wei
 
 from modarch_utils.checks.ex3.drawing import check_draw_map
 from modarch_utils.checks.ex3.loading import check_load, check_to_input
-from modarch_utils.checks.ex3.patches import check_patch_map
-from modarch_utils.checks.ex3.similarity import check_cosine
+from modarch_utils.checks.ex3.similarity import check_cosine, check_patch_map
 from modarch_utils.checks.ex3.tokens import check_patch_grid
 
 __all__ = [

@@ -3,42 +3,45 @@
 import io
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import BitImageProcessor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    BitImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersModel,
+)
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
-from modarch_utils.checks.ex3.guess import tensor
+from modarch_utils.checks.core import (
+    Look,
+    Part,
+    Property,
+    Report,
+    Unusable,
+    agree,
+    call,
+    given,
+    keeps_arguments,
+    kind,
+    near,
+    one_row,
+    returned,
+    tensor,
+)
+from modarch_utils.checks.ex3.combine import combined
 from modarch_utils.checks.ex3.tokens import Case, networks
-
-LOADS = {
-    "runs": "(processor, model) from a folder",
-    "architecture": "the one that the folder's config.json names, with its own registers",
-    "weights": "the folder's, in float32",
-    "ready": "dropout is off",
-    "processor": "the folder's mean and standard deviation",
-}
-INPUTS = {
-    "runs": "(1, 3, H, W) from (H, W, 3), at the picture's own size",
-    "layout": "each pixel keeps its place",
-    "channels": "stay red, green, blue",
-    "numbers": "from 0 to 1, less the processor's mean, by its standard deviation",
-    "float32": "the dtype of the network's weights",
-    "picture": "is the same after the call as before",
-}
-FIXED = {
-    "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "CLIP's": (
-        (0.48145466, 0.4578275, 0.40821073),
-        (0.26862954, 0.26130258, 0.27577711),
-    ),
-    "the small networks'": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
+from modarch_utils.models.dinov2 import DinoVisionTransformer
 
 
 def check_load(load: Callable[[Path], tuple[object, nn.Module]], seed: int = 0) -> Report:
@@ -48,22 +51,18 @@ def check_load(load: Callable[[Path], tuple[object, nn.Module]], seed: int = 0) 
         load: ``load(folder)``; it is tried with two folders, one of a network with registers.
         seed: decides the weights in them.
     """
-    rows = Rows(LOADS)
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as place, _quiet():
-        torch.manual_seed(seed)
-        folders = [_Folder(Path(place) / f"network{r}", r) for r in (3, 0)]
+        return loading(Path(place), seed).check(lambda folder, _: load(folder))
 
-        def runs() -> Seen:
-            for folder in folders:
-                folder.open(load)
-            return RIGHT
 
-        if rows.add("runs", runs).passed:
-            rows.add("architecture", lambda: _architecture(folders))
-            rows.add("weights", lambda: _weights(folders), after=("architecture",))
-            rows.add("ready", lambda: _ready(folders))
-            rows.add("processor", lambda: _processor(folders))
-    return rows.report("load")
+def check_to_input(function: Callable[[np.ndarray, object], Tensor], seed: int = 0) -> Report:
+    """All findings on a function that turns a picture into the network's input.
+
+    Args:
+        function: ``function(picture, processor)``; the picture is ``(H, W, 3)`` uint8, RGB.
+        seed: decides pictures, means and deviations.
+    """
+    return to_input(seed).check(function)
 
 
 @contextmanager
@@ -82,126 +81,228 @@ def _quiet():
             log.enable_progress_bar()
 
 
-class _Folder:
-    """A saved network and its processor, and what the student's function makes of them."""
+class Saved(NamedTuple):
+    """What a folder holds, and pixels to try it with."""
 
-    def __init__(self, path: Path, registers: int):
-        self.path, self.case = path, Case(registers=registers, dropout=0.5)
-        self.ours, theirs = networks(self.case)
-        theirs.save_pretrained(path)
-        self.mean, self.std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
-        BitImageProcessor(image_mean=self.mean, image_std=self.std).save_pretrained(path)
-        self.pixels = torch.randn(1, 3, *(n * self.case.patch for n in self.case.grid))
-        self.processor = self.model = None
-
-    def open(self, load: Callable) -> None:
-        result = call(load, self.path, hint=_load_hint)
-        if not isinstance(result, tuple | list) or len(result) != 2:
-            kind = "None" if result is None else f"a {type(result).__name__}"
-            raise Unusable(kind, "Return two things, `return processor, model`.")
-        self.processor, self.model = result
-        if isinstance(self.processor, nn.Module):
-            raise Unusable("a network first", "The order is processor, model.")
-        if not isinstance(self.model, nn.Module):
-            raise Unusable(f"a {type(self.model).__name__} second", "The model is a network.")
-        if not hasattr(self.processor, "image_mean"):
-            came = f"a {type(self.processor).__name__} first"
-            raise Unusable(came, "The processor is what AutoImageProcessor loads.")
-
-    @torch.no_grad()
-    def run(self) -> Tensor:
-        """The last layer's tokens of the student's network."""
-        out = call(self.model, self.pixels.to(next(self.model.parameters()).dtype))
-        if not hasattr(out, "last_hidden_state"):
-            raise Unusable(
-                f"a {type(self.model).__name__}, without last_hidden_state",
-                "A head sits on the network (a new one, with random weights): AutoModel loads the "
-                "network alone.",
-            )
-        return out.last_hidden_state
+    case: Case
+    network: DinoVisionTransformer
+    statistics: tuple[list[float], list[float]]
+    """The processor's mean and deviation."""
+    pixels: Tensor
 
 
-def _load_hint(message: str) -> str:
+def _save(folder: Path, registers: int) -> Saved:
+    case = Case(registers=registers, dropout=0.5)
+    ours, theirs = networks(case)
+    theirs.save_pretrained(folder)
+    mean, std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
+    BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+    pixels = torch.randn(1, 3, *(n * case.patch for n in case.grid))
+    return Saved(case, ours, (mean, std), pixels)
+
+
+def _load(model: Callable, processor: Callable = AutoImageProcessor.from_pretrained) -> Callable:
+    """From a folder to a processor and a model, each made of it in this way."""
+    return lambda folder, _: (processor(folder), model(folder))
+
+
+def _auto(then: Callable[[nn.Module], nn.Module]) -> Callable:
+    """The right network, with something done to it."""
+    return _load(lambda folder: then(AutoModel.from_pretrained(folder)))
+
+
+ARCHITECTURES = {
+    "The folder is ignored: load from the folder that is given.": _load(
+        lambda _: Dinov2Model(Dinov2Config(hidden_size=12, num_attention_heads=2)).eval()
+    ),
+    "The class is fixed in the code, and registers are left out or made up, without an error: "
+    "AutoModel takes the class that config.json names.": (
+        _load(Dinov2Model.from_pretrained),
+        _load(Dinov2WithRegistersModel.from_pretrained),
+    ),
+    "A head sits on the network (a new one, with random weights): AutoModel loads the network "
+    "alone.": _load(AutoModelForImageClassification.from_pretrained),
+}
+WEIGHTS = {
+    "Half precision is for GPUs: load it in float32, the default.": _auto(nn.Module.half),
+    "The weights are not loaded: a configuration alone makes a network with random weights. "
+    "from_pretrained reads both.": _load(
+        lambda folder: AutoModel.from_config(AutoConfig.from_pretrained(folder)).eval()
+    ),
+}
+READY = {
+    "It is in training mode, and dropout is at work: model.eval() before you return it.": _auto(
+        nn.Module.train
+    )
+}
+PROCESSORS = {
+    "BitImageProcessor() made by hand has CLIP's mean and deviation: "
+    "AutoImageProcessor.from_pretrained reads the folder's.": _load(
+        AutoModel.from_pretrained, lambda _: BitImageProcessor()
+    )
+}
+
+
+def loading(place: Path, seed: int = 0) -> Part:
+    """Two folders below `place`; functions take the :class:`Saved` that is there, too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        folders = [place / f"network{registers}-{seed}" for registers in (3, 0)]
+        cases = [
+            partial(lambda *args: args, folder, _save(folder, registers))
+            for folder, registers in zip(folders, (3, 0), strict=True)
+        ]
+    expected = {
+        "runs": "(processor, model) from a folder",
+        "architecture": "the one that the folder's config.json names, with its own registers",
+        "weights": "the folder's, in float32",
+        "ready": "dropout is off",
+        "processor": "the folder's mean and standard deviation",
+    }
+
+    def row(name: str, otherwise: str, known: dict, after: str = "runs") -> Look:
+        def view(results: list[dict]) -> list:
+            return [facts[name] for facts in results]
+
+        same = partial(agree, tolerance=1e-4)
+        return one_row(name, cases, otherwise, known, view, same=same, after=(after,))
+
+    looks = (
+        one_row("runs", cases, "", view=len),
+        row("architecture", "AutoModel takes the class that config.json names.", ARCHITECTURES),
+        row("weights", "Load the folder's, in float32, the default.", WEIGHTS, "architecture"),
+        row("ready", "model.eval() before you return it.", READY),
+        row(
+            "processor",
+            "It is not the folder's: AutoImageProcessor.from_pretrained reads it.",
+            PROCESSORS,
+        ),
+    )
+    right = _auto(nn.Module.eval)
+    return Part("load", expected, right, looks, _facts, _load_hint)
+
+
+SAME = "the same numbers at every call"
+
+
+@torch.no_grad()
+def _facts(result: object, args: tuple[Path, Saved]) -> dict[str, object]:
+    """What is to be seen of a processor and a model, row by row."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise Unusable(kind(result), "Return two things, `return processor, model`.")
+    (processor, model), (_, saved) = result, args
+    if isinstance(processor, nn.Module):
+        raise Unusable("a network first", "The order is processor, model.")
+    returned(model, nn.Module, "The second one, the model, is a network.")
+    if not hasattr(processor, "image_mean"):
+        raise Unusable(
+            f"{kind(processor)} first", "The processor is what AutoImageProcessor loads."
+        )
+
+    def run() -> object:
+        return call(model, saved.pixels.to(next(model.parameters()).dtype))
+
+    facts = {"processor": [*processor.image_mean, *processor.image_std]}
+    if not hasattr(run(), "last_hidden_state"):
+        none = f"no last_hidden_state, from {kind(model)},"
+        return facts | {"architecture": none, "weights": none, "ready": {SAME: True}}
+    one, other = (run().last_hidden_state for _ in range(2))
+    tokens = nn.Module.eval(model) and run().last_hidden_state
+    cls, registers, patches, _ = saved.network(saved.pixels)
+    right = torch.cat((cls[:, None], registers, patches), 1)
+    same_patch = model.config.patch_size == saved.case.patch
+    return facts | {
+        "architecture": {"tokens": tokens.shape[1] if same_patch else "of another patch size"},
+        "weights": {
+            "dtype": str(tokens.dtype),
+            "the folder's numbers": tokens.shape == right.shape and near(tokens, right, 1e-4),
+        },
+        "ready": {SAME: near(one, other)},
+    }
+
+
+def _load_hint(message: str, args: tuple) -> str:
     if "huggingface.co" in message or "offline" in message or "onnect" in message:
         return "A name of the hub is fixed in the code: load from the folder that is given."
     return ""
 
 
-def _architecture(folders: list[_Folder]) -> Seen:
-    for folder in folders:
-        should = 1 + folder.case.registers + folder.case.patches
-        tokens = folder.run().shape[1]
-        if folder.model.config.patch_size != folder.case.patch:
-            return wrong(
-                "a network with another patch size",
-                "The folder is ignored: load from the folder that is given.",
-            )
-        if tokens != should:
-            return wrong(
-                f"{tokens} tokens where {should} are right, by {type(folder.model).__name__}",
-                "The class is fixed in the code, and registers are left out or made up, without an "
-                "error: AutoModel takes the class that config.json names.",
-            )
-    return RIGHT
+# The input: where pixels lie, which channel is which, and what is done to the numbers.
+
+Numbers = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From numbers (3, H, W) of 0 to 255, mean and deviation (3, 1, 1) to those of the input."""
 
 
-def _weights(folders: list[_Folder]) -> Seen:
-    for folder in folders:
-        tokens = folder.run()
-        if tokens.dtype != torch.float32:
-            return wrong(
-                f"{tokens.dtype}", "Half precision is for GPUs: load it in float32, the default."
-            )
-        training = folder.model.training
-        nn.Module.eval(folder.model)
-        tokens = folder.run()
-        nn.Module.train(folder.model, training)
-        with torch.no_grad():
-            cls, registers, patches, _ = folder.ours(folder.pixels)
-        if not near(tokens, torch.cat((cls[:, None], registers, patches), 1), 1e-4):
-            return wrong(
-                "other numbers than the folder's network gives",
-                "The weights are not loaded: a configuration alone makes a network with random "
-                "weights. from_pretrained reads both.",
-            )
-    return RIGHT
+def _input(
+    layout: Callable = lambda x: x.permute(2, 0, 1),
+    channels: Callable = torch.clone,
+    numbers: Numbers = lambda x, m, s: (x / 255 - m) / s,
+) -> Callable[[np.ndarray, object], Tensor]:
+    """The input, with another layout, other channels or other numbers."""
+
+    def function(picture: np.ndarray, processor: object) -> Tensor:
+        x = channels(layout(torch.from_numpy(picture).double()))
+        m, s = (_column(v) for v in (processor.image_mean, processor.image_std))
+        return numbers(x, m, s).float()[None]
+
+    return function
 
 
-def _ready(folders: list[_Folder]) -> Seen:
-    if all(near(folder.run(), folder.run()) for folder in folders):
-        return RIGHT
-    return wrong(
-        "other numbers at every call",
-        "It is in training mode, and dropout is at work: model.eval() before you return it.",
-    )
+def _column(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
 
 
-def _processor(folders: list[_Folder]) -> Seen:
-    for folder in folders:
-        mean, std = folder.processor.image_mean, folder.processor.image_std
-        pairs = zip((*mean, *std), (*folder.mean, *folder.std), strict=True)
-        if all(abs(a - b) < 1e-4 for a, b in pairs):
-            continue
-        likely = "It is not the folder's: AutoImageProcessor.from_pretrained reads it."
-        if np.allclose(mean, FIXED["CLIP's"][0], atol=1e-4):
-            likely = (
-                "BitImageProcessor() made by hand has CLIP's mean and deviation: "
-                "AutoImageProcessor.from_pretrained reads the folder's."
-            )
-        return wrong(f"mean {', '.join(f'{m:.3g}' for m in mean)}", likely)
-    return RIGHT
+def _fixed(mean: tuple, std: tuple) -> Numbers:
+    return lambda x, m, s: (x / 255 - _column(mean)) / _column(std)
 
 
-def check_to_input(function: Callable[[np.ndarray, object], Tensor], seed: int = 0) -> Report:
-    """All findings on a function that turns a picture into the network's input.
+def _own(x: Tensor, *_: Tensor) -> Tensor:
+    return (x - x.mean((1, 2), keepdim=True)) / x.std((1, 2), keepdim=True)
 
-    Args:
-        function: ``function(picture, processor)``; the picture is ``(H, W, 3)`` uint8, RGB.
-        seed: decides pictures, means and deviations.
-    """
+
+DIVIDE = "Divide by 255 first: mean and deviation are meant for numbers from 0 to 1."
+FOLLOW = "Subtract the processor's mean, then divide by its deviation."
+FIXED = "{} mean and deviation are fixed in the code: take the processor's."
+NUMBERS = {
+    f"Mean and deviation are missing. {FOLLOW}": lambda x, m, s: x / 255,
+    f"Nothing is normalised. {DIVIDE}": lambda x, m, s: x,
+    DIVIDE: lambda x, m, s: (x - m) / s,
+    "Divided by 255 twice: the processor does it, too.": lambda x, m, s: (x / 255**2 - m) / s,
+    f"The deviation is missing. {FOLLOW}": lambda x, m, s: x / 255 - m,
+    f"The mean is missing. {FOLLOW}": lambda x, m, s: x / 255 / s,
+    "Divide by the deviation.": lambda x, m, s: (x / 255 - m) * s,
+    "The deviation is squared: divide by it once.": lambda x, m, s: (x / 255 - m) / s**2,
+    f"The order is: {FOLLOW.lower()}": lambda x, m, s: x / 255 / s - m,
+    "The two are swapped.": lambda x, m, s: (x / 255 - s) / m,
+    "Each channel has its own mean and deviation.": (
+        lambda x, m, s: (x / 255 - m.mean()) / s.mean()
+    ),
+    "Take the processor's mean and deviation, not the picture's.": _own,
+    f"Darkest to brightest is not 0 to 1: divide by 255. {FOLLOW}": (
+        lambda x, m, s: (x - x.min()) / (x.max() - x.min())
+    ),
+    FIXED.format("ImageNet's"): _fixed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    FIXED.format("CLIP's"): _fixed(
+        (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    ),
+    FIXED.format("The small networks'"): _fixed((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+SCRAMBLED = "`reshape` does not swap axes and mixes the pixels: permute(2, 0, 1) does."
+REVERSED = "The channels are reversed (BGR, as in OpenCV): leave them."
+INPUTS = combined(
+    _input,
+    layout=("layout", {SCRAMBLED: lambda x: x.reshape(3, *x.shape[:2])}),
+    channels=("channels", {REVERSED: lambda x: x.flip(0)}),
+    numbers=("numbers", NUMBERS),
+)
+
+
+@cache
+def to_input(seed: int = 0) -> Part:
+    """A picture that is not square, and a processor that would resize it to 24 and crop it."""
     random = np.random.default_rng(seed)
     height, width = (int(n) for n in random.choice(np.arange(31, 60), 2, replace=False))
-    picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = random.integers(10, 240, (height, width, 3), dtype=np.uint8)
     mean, std = random.uniform(0.2, 0.6, (2, 3))
     processor = BitImageProcessor(
         image_mean=mean.tolist(),
@@ -209,130 +310,61 @@ def check_to_input(function: Callable[[np.ndarray, object], Tensor], seed: int =
         size={"height": 24, "width": 24},
         crop_size={"height": 20, "width": 20},
     )
-    rows, result, kept = Rows(INPUTS), None, picture.copy()
-
-    def runs() -> Seen:
-        nonlocal result
-        raw = call(function, picture, processor, hint=_input_hint)
-        shape = (1, 3, height, width)
-        result = tensor(raw, shape, lambda came: _input_shape(came, shape))
-        return RIGHT
-
-    seen = rows.add("runs", runs)
-    if result is not None or seen.came.startswith("shape"):
-        rows.add("picture", lambda: _kept(picture, kept))
-    if seen.passed:
-        layout, channels, numbers = _read(result, kept, mean, std)
-        rows.add("layout", lambda: layout)
-        rows.add("channels", lambda: channels)
-        rows.add("numbers", lambda: numbers)
-        rows.add("float32", lambda: _is_float32(result))
-    return rows.report("to_input")
-
-
-def _kept(picture: np.ndarray, before: np.ndarray) -> Seen:
-    if np.array_equal(picture, before):
-        return RIGHT
-    return wrong("the picture itself has changed", "Something writes into it (-=, /=): copy first.")
-
-
-def _is_float32(result: Tensor) -> Seen:
-    if result.dtype == torch.float32:
-        return RIGHT
-    return wrong(f"{result.dtype}", "NumPy computes in float64: .float() at the end.")
+    expected = {
+        "runs": "(1, 3, H, W) from (H, W, 3), at the picture's own size",
+        "layout": "each pixel keeps its place",
+        "channels": "stay red, green, blue",
+        "numbers": "from 0 to 1, less the processor's mean, by its standard deviation",
+        "float32": "the dtype of the network's weights",
+        "picture": "is the same after the call as before",
+    }
+    cases = [given(picture, processor)]
+    rows = "numbers", "layout", "channels"
+    other = "Print the first pixel, and compute it by hand."
+    copy = "Something writes into it (-=, /=): copy first."
+    keeps = keeps_arguments(
+        lambda: (picture.copy(), processor), changed=copy, names="the picture itself"
+    )
+    looks = (
+        one_row("runs", cases, "", view=len),
+        Look(rows, cases, other, INPUTS, same=partial(agree, tolerance=1e-4), after=("runs",)),
+        one_row(
+            "float32",
+            cases,
+            "NumPy computes in float64: .float() at the end.",
+            view=lambda results: str(results[0].dtype),
+            after=("runs",),
+        ),
+        Property("picture", keeps, ("runs",)),
+    )
+    return Part("to_input", expected, _input(), looks, _one_input, _input_hint)
 
 
-def _input_hint(message: str) -> str:
+def _one_input(result: object, args: tuple) -> Tensor:
+    height, width, _ = args[0].shape
+
+    def explain(came: tuple[int, ...]) -> str:
+        if came in ((1, 3, 24, 24), (1, 3, 20, 20)):
+            return (
+                "The processor has resized or cropped the picture to its own size: "
+                "do_resize=False, do_center_crop=False."
+            )
+        if came == (3, height, width):
+            return "The axis N is missing: a picture is a batch of one, [None]."
+        if came in ((1, height, width, 3), (height, width, 3)):
+            return "Channels are still last: permute to (3, H, W)."
+        if came == (1, 3, width, height):
+            return (
+                "Height and width are swapped: .T turns all axes round, permute(2, 0, 1) does not."
+            )
+        return "Return (1, 3, H, W), with the picture's own H and W."
+
+    return tensor(result, (1, 3, height, width), explain)
+
+
+def _input_hint(message: str, args: tuple) -> str:
     if "must match the size" in message or "could not be broadcast" in message:
         return "Mean and deviation lie along another axis than the channels: view(3, 1, 1) or so."
     if "cast ufunc" in message or "Cannot cast" in message or "can't be cast" in message:
         return "The picture holds whole numbers: make it a float tensor first."
     return ""
-
-
-def _input_shape(came: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    _, _, height, width = shape
-    if came in ((1, 3, 24, 24), (1, 3, 20, 20)):
-        return (
-            "The processor has resized or cropped the picture to its own size: "
-            "do_resize=False, do_center_crop=False."
-        )
-    if came == (3, height, width):
-        return "The axis N is missing: a picture is a batch of one, [None]."
-    if came in ((1, height, width, 3), (height, width, 3)):
-        return "Channels are still last: permute to (3, H, W)."
-    if came == (1, 3, width, height):
-        return "Height and width are swapped: .T turns all axes round, permute(2, 0, 1) does not."
-    return "Return (1, 3, H, W), with the picture's own H and W."
-
-
-def _numbers(x: Tensor, m: Tensor, s: Tensor) -> list[tuple[Tensor, Seen]]:
-    """Ways to normalise numbers (3, H, W) from 0 to 255, the right one first."""
-    unit = x / 255
-    own = unit - unit.mean((1, 2), keepdim=True)
-    low, high = unit.amin(), unit.amax()
-    divide = "Divide by 255 first: mean and deviation are meant for numbers from 0 to 1."
-    follow = "Subtract the processor's mean, then divide by its deviation."
-    ways = [
-        (unit, "numbers from 0 to 1", "Mean and deviation are missing. " + follow),
-        (x, "numbers from 0 to 255", "Nothing is normalised. " + divide),
-        ((x - m) / s, "numbers of hundreds", divide),
-        (
-            (unit / 255 - m) / s,
-            "numbers that hardly differ",
-            "Divided by 255 twice: the processor does it, too.",
-        ),
-        (unit - m, "the deviation does not count", "The deviation is missing. " + follow),
-        (unit / s, "the mean does not count", "The mean is missing. " + follow),
-        ((unit - m) * s, "multiplied by the deviation", "Divide by the deviation."),
-        (
-            (unit - m) / s**2,
-            "divided by the variance",
-            "The deviation is squared: divide by it once.",
-        ),
-        (unit / s - m, "the mean comes off last", "The order is: " + follow.lower()),
-        ((unit - s) / m, "mean and deviation in each other's place", "The two are swapped."),
-        (
-            (unit - m.mean()) / s.mean(),
-            "one mean for all channels",
-            "Each channel has its own mean and deviation.",
-        ),
-        (
-            own / unit.std((1, 2), keepdim=True),
-            "the picture's own mean is 0",
-            "Take the processor's mean and deviation, not the picture's.",
-        ),
-        (
-            (unit - low) / (high - low),
-            "the picture's own range",
-            "Darkest to brightest is not 0 to 1: divide by 255. " + follow,
-        ),
-    ]
-    for whose, values in FIXED.items():
-        mean, std = torch.tensor(values, dtype=torch.float64)[..., None, None]
-        fixed = "They are fixed in the code: take the processor's."
-        ways.append(((unit - mean) / std, f"{whose} mean and deviation", fixed))
-    return [((unit - m) / s, RIGHT), *((way, wrong(*words)) for way, *words in ways)]
-
-
-def _read(result: Tensor, picture: np.ndarray, mean, std) -> tuple[Seen, Seen, Seen]:
-    """Layout, channels and numbers: which way of each gives the student's result."""
-    x = torch.from_numpy(picture).double()
-    m, s = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (mean, std))
-    scrambled = "`reshape` does not swap axes and mixes the pixels: permute(2, 0, 1) does."
-    layouts = [
-        (x.permute(2, 0, 1), RIGHT, RIGHT),
-        (x.reshape(3, *x.shape[:2]), wrong("scrambled pixels", scrambled), AFTER),
-        (
-            x.permute(2, 0, 1).flip(0),
-            RIGHT,
-            wrong("blue first", "The channels are reversed (BGR, as in OpenCV): leave them."),
-        ),
-    ]
-    came = result[0].double()
-    for pixels, layout, channels in layouts:
-        for way, numbers in _numbers(pixels, m, s):
-            if near(came, way, 1e-4):
-                return layout, channels, numbers
-    other = wrong("other numbers", "Print the first pixel, and compute it by hand.")
-    return AFTER, AFTER, other

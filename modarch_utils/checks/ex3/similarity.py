@@ -1,36 +1,32 @@
-"""Exercise 3, similarity: the matrix of all pairs of patches."""
+"""Exercise 3, similarity: the matrix of all pairs of patches, and one patch's map."""
 
 import math
 import re
 from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, call, near, wrong
-from modarch_utils.checks.ex3.guess import Guess, named, tensor
+from modarch_utils.checks.core import (
+    Look,
+    Part,
+    Property,
+    Report,
+    agree,
+    given,
+    keeps_arguments,
+    mutants,
+    one_row,
+    same_dtype,
+    tensor,
+)
+from modarch_utils.checks.ex3.combine import combined
 
-MATRIX = {
-    "runs": "(patches, patches) from (rows, columns, dim)",
-    "lengths": "of vectors do not matter, only their directions",
-    "pairs": "each is a matter of its two patches alone",
-    "ends": "1 for the same direction, 0 for a right angle, -1 for opposite directions",
-    "order": "patches row by row, as they are read",
-    "same numbers": "as the reference, within 1e-5",
-    "float64": "stays float64",
-    "input": "is the same after the call as before",
-}
-OTHER_ORDERS = {
-    "column by column": "Flatten (rows, columns, dim) as it is: row by row.",
-    "backwards": "Rows and columns of the matrix have one order, that of the patches.",
-    "from right to left": "Rows and columns of the matrix have one order, that of the patches.",
-}
 GRID, SIZE = (4, 7), 11
-
-
-def _noise(random: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=random)
+SAME_DTYPE = "Convert nothing: the dtype that comes in goes out."
+IN_PLACE = "An operation in place (/=, *=, fill_) writes into it, or into a view: make a new one."
 
 
 def check_cosine(function: Callable[[Tensor], Tensor], seed: int = 0) -> Report:
@@ -40,248 +36,230 @@ def check_cosine(function: Callable[[Tensor], Tensor], seed: int = 0) -> Report:
         function: from ``(rows, columns, dim)`` to ``(rows · columns, rows · columns)``.
         seed: decides the vectors.
     """
+    return cosine(seed).check(function)
+
+
+def check_patch_map(
+    function: Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor], seed: int = 0
+) -> Report:
+    """All findings on the map of one patch's similarities.
+
+    Args:
+        function: ``function(similarity, grid, place)`` with the matrix ``(P, P)``, the grid's
+            (rows, columns) and the patch's (row, column), both from 0; it returns
+            ``(rows, columns)``.
+        seed: decides the matrix.
+    """
+    return patch_map(seed).check(function)
+
+
+# The matrix: vectors of unit length, their products. A mistake is another length or another end.
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / x.square().sum(-1, keepdim=True).sqrt()
+
+
+def _products(unit: Callable = _unit, then: Callable = torch.clone) -> Callable:
+    """The matrix, with other vectors than unit ones, or something done to it."""
+
+    def function(x: Tensor) -> Tensor:
+        v = unit(x).reshape(-1, x.shape[-1])
+        return then(v @ v.mT)
+
+    return function
+
+
+def _distances(then: Callable, unit: Callable = torch.clone) -> Callable:
+    """The matrix of the distances of the vectors' tips, with something done to it."""
+
+    def function(x: Tensor) -> Tensor:
+        v = unit(x).flatten(0, 1)
+        return then((v[:, None] - v).norm(dim=-1))
+
+    return function
+
+
+def _one_side(transpose: bool) -> Callable:
+    def function(x: Tensor) -> Tensor:
+        products = _unit(x).flatten(0, 1) @ x.flatten(0, 1).T
+        return products.T if transpose else products
+
+    return function
+
+
+def _stretch(c: Tensor) -> Tensor:
+    return (c - c.min()) / (c.max() - c.min())
+
+
+AXIS = "The length is taken along the wrong axis, {}: sum over the last one, dim."
+TIPS = "It is the distance of the vectors' tips: take the cosine of their angle."
+WEIGHTS = "A softmax makes weights of them: leave cosines as they are."
+SOFTMAX = partial(torch.softmax, dim=-1)
+PLAIN = partial(_products, torch.clone)
+LENGTHS = {
+    "Nothing is normalised: divide each vector by its length first.": PLAIN(),
+    "Only one side is normalised: divide both by their lengths.": (
+        _one_side(False),
+        _one_side(True),
+    ),
+    AXIS.format("over all patches"): _products(lambda x: F.normalize(x.flatten(0, 1), dim=0)),
+    AXIS.format("over rows"): _products(partial(F.normalize, dim=0)),
+    AXIS.format("over columns (F.normalize has dim=1 by default)"): _products(F.normalize),
+    "This is attention's scale: divide by the vectors' lengths instead.": PLAIN(
+        lambda dot: dot / SIZE**0.5
+    ),
+    "One number for the whole matrix is not enough: each vector has its own length.": PLAIN(
+        lambda dot: dot / dot.max()
+    ),
+    "`norm()` without `dim` is one number for all: each vector has its own length.": _products(
+        lambda x: x / x.norm()
+    ),
+    "The root is missing: the length is the root of the sum of squares.": _products(
+        lambda x: x / x.square().sum(-1, keepdim=True)
+    ),
+    f"This is cdist. {TIPS}": _distances(torch.clone),
+    TIPS: tuple(map(_distances, (torch.square, torch.neg, lambda d: 1 / (1 + d)))),
+    "The mean over all patches is subtracted: the cosine takes vectors as they are.": _products(
+        lambda x: _unit(x - x.mean((0, 1)))
+    ),
+    WEIGHTS: PLAIN(SOFTMAX),
+}
+PAIRS = {
+    "They are stretched to 0 and 1 by the smallest and largest: leave cosines as they are.": (
+        _products(then=_stretch)
+    ),
+    WEIGHTS: _products(then=SOFTMAX),
+}
+DISTANCE = "A distance grows where similarity shrinks: the cosine itself is meant."
+ENDS = {
+    "This is another length (p=1): the root of the sum of squares is meant.": _products(
+        partial(F.normalize, p=1, dim=-1)
+    ),
+    "The diagonal is emptied, but a patch is like itself: 1.": _products(
+        then=lambda c: c - c.diag().diag()
+    ),
+    "Similarity is shifted to 0 to 1: leave it between -1 and 1.": _products(
+        then=lambda c: (c + 1) / 2
+    ),
+    "Negative similarities are cut off (clamp, relu): -1 says something else than 0.": _products(
+        then=torch.relu
+    ),
+    "The sign is lost (abs, a square): opposite directions are not alike.": (
+        _products(then=torch.abs),
+        _products(then=torch.square),
+    ),
+    f"This is 1 less the cosine. {DISTANCE}": _products(then=lambda c: 1 - c),
+    f"This is Euclid's. {DISTANCE}": _distances(torch.clone, _unit),
+    f"This is Euclid's, squared. {DISTANCE}": _distances(torch.square, _unit),
+    "The sign is the wrong way round.": _products(then=torch.neg),
+    "acos makes angles of them: leave cosines as they are.": (
+        _products(then=lambda c: c.clamp(-1, 1).acos()),
+        _products(then=lambda c: c.clamp(-1, 1).acos().rad2deg()),
+    ),
+    "Each vector's own mean is subtracted (a correlation): the cosine takes vectors as they "
+    "are.": _products(lambda x: _unit(x - x.mean(-1, keepdim=True))),
+}
+ORDER = {
+    "Flatten (rows, columns, dim) as it is: row by row.": _products(
+        lambda x: _unit(x.transpose(0, 1))
+    ),
+    "Rows and columns of the matrix have one order, that of the patches.": (
+        _products(then=lambda c: c.flip(0)),
+        _products(then=lambda c: c.flip(1)),
+    ),
+}
+
+
+def _change(results: list[Tensor]) -> dict[str, Tensor]:
+    """What of the first matrix is otherwise in the second; rounding is nothing."""
+    one, other = results
+    change = other - one
+    return {"changed by": change.where(change.abs() > 1e-3 * one.abs().max(), 0)}
+
+
+def _change_elsewhere(results: list[Tensor]) -> dict[str, Tensor]:
+    """Without the row and the column that change most: wherever the other patch's are."""
+    (change,) = _change(results).values()
+    change[(change != 0).sum(1).argmax()] = 0
+    change[:, (change != 0).sum(0).argmax()] = 0
+    return {"other pairs changed by": change}
+
+
+@cache
+def cosine(seed: int = 0) -> Part:
+    """Vectors of very different lengths, none of them centred, and three with known angles."""
     random = torch.Generator().manual_seed(seed)
-    # Vectors of very different lengths, none of them centred.
-    x = _noise(random, *GRID, SIZE) + 0.7 * _noise(random, SIZE)
+    noise = partial(torch.randn, generator=random)
+    x = noise(*GRID, SIZE) + 0.7 * noise(SIZE)
     x = x * (2 * torch.rand(*GRID, 1, generator=random) - 1).exp()
-    rows = Rows(MATRIX)
-
-    def run(features: Tensor) -> Tensor:
-        raw = call(function, features.clone(), hint=_matrix_hint)
-        return tensor(raw, (math.prod(GRID),) * 2, _matrix_shape)
-
-    def say(otherwise: Seen) -> Seen:
-        return named(run(x), _formulas(x), otherwise)
-
-    def lengths() -> Seen:
-        if _order(run(x), x) in OTHER_ORDERS:
-            return RIGHT
-        longer = x * (1 + _noise(random, *GRID, 1).abs())
-        if near(run(x), run(longer), 1e-3):
-            return RIGHT
-        return say(
-            wrong("longer vectors, other numbers", "Divide each patch's vector by its own length."),
-        )
-
-    def pairs() -> Seen:
-        other = x.clone()
-        other[1, 2] = -3 * x[2, 3]
-        came, after = run(x), run(other)
-        if _order(came, x) in OTHER_ORDERS:
-            return RIGHT
-        changed = (came - after).abs() > 1e-3 * came.abs().max()
-        theirs = changed.sum(0).argmax()  # wherever that patch is
-        changed[theirs], changed[:, theirs] = False, False
-        return say(_SHARED) if changed.any() else RIGHT
-
-    def ends() -> Seen:
-        if _order(run(x), x) in OTHER_ORDERS:
-            return RIGHT
-        return _ends(run, random, say)
-
-    def order() -> Seen:
-        found = _order(run(x), x)
-        if found not in OTHER_ORDERS:
-            return RIGHT
-        return wrong(f"patches {found}", OTHER_ORDERS[found])
-
-    def numbers() -> Seen:
-        if near(run(x).double(), _cosines(x.double()), 1e-5):
-            return RIGHT
-        return wrong(
-            "almost the same numbers",
-            "Something is rounded, in half precision, or an epsilon is added that is too large.",
-        )
-
-    def float64() -> Seen:
-        dtype = run(x.double()).dtype
-        if dtype == torch.float64:
-            return RIGHT
-        return wrong(f"{dtype}", "Convert nothing: the dtype that comes in goes out.")
-
-    rows.add("runs", lambda: run(x) is not None and RIGHT)
-    rows.add("lengths", lengths, ("runs",))
-    rows.add("pairs", pairs, ("runs", "lengths"))
-    rows.add("ends", ends, ("runs", "lengths", "pairs"))
-    values = ("runs", "lengths", "pairs", "ends")
-    rows.add("order", order, values)
-    rows.add("same numbers", numbers, (*values, "order"))
-    rows.add("float64", float64, ("runs",))
-    rows.add("input", lambda: kept(lambda y: call(function, y, hint=_matrix_hint), x), ("runs",))
-    return rows.report("cosine_similarity")
-
-
-_SHARED = wrong(
-    "another patch, other numbers for the rest",
-    "Something is taken over all patches (a mean, a largest value, a softmax): a pair's "
-    "similarity needs its two vectors and nothing else.",
-)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / vectors.square().sum(-1, keepdim=True).sqrt()
-
-
-def _cosines(x: Tensor) -> Tensor:
-    unit = _unit(x.flatten(0, 1))
-    return torch.stack([unit @ one for one in unit])
-
-
-def _order(came: Tensor, x: Tensor) -> str:
-    """In which order the patches of a matrix of cosines are; "" for another matrix."""
-    right = _cosines(x)
-    orders = {
-        "row by row": right,
-        "column by column": _cosines(x.transpose(0, 1)),
-        "backwards": right.flip(0),
-        "from right to left": right.flip(1),
+    longer = x * (1 + noise(*GRID, 1).abs())
+    other = x.clone()
+    other[1, 2] = -3 * x[2, 3]
+    known = noise(*GRID, SIZE) + 0.7
+    first = known[0, 0]
+    known[0, 1] = -2 * first
+    known[0, 2] -= (known[0, 2] @ first) / (first @ first) * first
+    expected = {
+        "runs": "(patches, patches) from (rows, columns, dim)",
+        "lengths": "of vectors do not matter, only their directions",
+        "pairs": "each is a matter of its two patches alone",
+        "ends": "1 for the same direction, 0 for a right angle, -1 for opposite directions",
+        "order": "patches row by row, as they are read",
+        "same numbers": "as the reference, within 1e-5",
+        "float64": "stays float64",
+        "input": "is the same after the call as before",
     }
-    return next((name for name, matrix in orders.items() if near(came, matrix, 1e-3)), "")
-
-
-def kept(run: Callable[[Tensor], object], x: Tensor) -> Seen:
-    """Whether a call leaves its argument as it was."""
-    given = x.clone()
-    run(given)
-    if torch.equal(given, x):
-        return RIGHT
-    return wrong(
-        "the caller's tensor has changed",
-        "An operation in place (/=, *=, fill_) writes into it, or into a view: make a new one.",
+    shared = (
+        "Something is taken over all patches (a mean, a largest value, a softmax): a pair's "
+        "similarity needs its two vectors and nothing else."
     )
-
-
-def _formulas(x: Tensor) -> list[Guess]:
-    """Matrices that are no cosine similarities of the patches, each with what it is."""
-    v = x.flatten(0, 1)
-    dot, unit, apart = v @ v.T, _unit(v), torch.cdist(v, v)
-    cosine, squares = unit @ unit.T, v.square().sum(1, keepdim=True)
-    low, high = cosine.min(), cosine.max()
-
-    def own(w: Tensor) -> Callable[[], Tensor]:
-        return lambda: w.view(len(v), -1) @ w.view(len(v), -1).T
-
-    one_side = (
-        "one vector of each pair keeps its length",
-        "Only one side is normalised: divide both by their lengths.",
+    rounded = "Something is rounded, in half precision, or an epsilon is added that is too large."
+    roughly = partial(agree, tolerance=1e-3)
+    one = [given(x)]
+    looks = (
+        one_row("runs", one, "", view=len),
+        one_row(
+            "lengths",
+            [given(x), given(longer)],
+            "Divide each patch's vector by its own length.",
+            LENGTHS,
+            _change,
+            same=roughly,
+            after=("runs",),
+        ),
+        one_row(
+            "pairs",
+            [given(x), given(other)],
+            shared,
+            PAIRS,
+            _change_elsewhere,
+            same=roughly,
+            after=("lengths",),
+        ),
+        Look(
+            ("ends", "order"),
+            [given(known)],
+            "Try it with (1, 0), (-1, 0) and (0, 1).",
+            mutants("ends", ENDS) + mutants("order", ORDER),
+            same=roughly,
+            after=("pairs",),
+        ),
+        one_row(
+            "same numbers",
+            one,
+            rounded,
+            same=partial(agree, tolerance=1e-5),
+            after=("ends", "order"),
+        ),
+        Property("float64", same_dtype(given(x.double()), SAME_DTYPE), ("runs",)),
+        Property("input", keeps_arguments(*one, changed=IN_PLACE), ("runs",)),
     )
-    axis = "The length is taken along the wrong axis, {}: sum over the last one, dim."
-    tips = "It is the distance of the vectors' tips: take the cosine of their angle."
-    weights = "A softmax makes weights of them: leave cosines as they are."
-    return [
-        Guess(
-            lambda: dot,
-            "dot products",
-            "Nothing is normalised: divide each vector by its length first.",
-        ),
-        Guess(lambda: unit @ v.T, *one_side),
-        Guess(lambda: v @ unit.T, *one_side),
-        Guess(
-            own(F.normalize(v, dim=0)),
-            "channels of length 1, not patches",
-            axis.format("over all patches"),
-        ),
-        Guess(
-            own(F.normalize(x, dim=0)),
-            "columns of length 1, not patches",
-            axis.format("over rows"),
-        ),
-        Guess(
-            own(F.normalize(x, dim=1)),
-            "rows of length 1, not patches",
-            axis.format("over columns (F.normalize has dim=1 by default)"),
-        ),
-        Guess(
-            lambda: dot / SIZE**0.5,
-            "dot products over the root of dim",
-            "This is attention's scale: divide by the vectors' lengths instead.",
-        ),
-        Guess(
-            lambda: dot / dot.max(),
-            "dot products over their largest",
-            "One number for the whole matrix is not enough: each vector has its own length.",
-        ),
-        Guess(
-            lambda: dot / v.norm() ** 2,
-            "dot products over the whole picture's length",
-            "`norm()` without `dim` is one number for all: each vector has its own length.",
-        ),
-        Guess(
-            own(v / squares),
-            "vectors over their squared length",
-            "The root is missing: the length is the root of the sum of squares.",
-        ),
-        Guess(
-            own(F.normalize(v, p=1, dim=1)),
-            "vectors whose absolute numbers sum to 1",
-            "This is another length (p=1): the root of the sum of squares is meant.",
-        ),
-        Guess(lambda: apart, "distances", "This is cdist. " + tips),
-        Guess(lambda: apart.square(), "squared distances", tips),
-        Guess(lambda: -apart, "negative distances", tips),
-        Guess(lambda: 1 / (1 + apart), "inverse distances", tips),
-        Guess(
-            own(_unit(v - v.mean(0))),
-            "cosines of centred vectors",
-            "The mean over all patches is subtracted: the cosine takes vectors as they are.",
-        ),
-        Guess(
-            lambda: (cosine - low) / (high - low),
-            "numbers from 0 to 1",
-            "They are stretched to 0 and 1 by the smallest and largest: leave cosines as they are.",
-        ),
-        Guess(lambda: dot.softmax(-1), "rows that sum to 1", weights),
-        Guess(lambda: cosine.softmax(-1), "rows that sum to 1", weights),
-    ]
+    return Part("cosine_similarity", expected, _products(), looks, _matrix, _matrix_hint)
 
 
-def _ends(run: Callable, random: torch.Generator, say: Callable) -> Seen:
-    x = _noise(random, *GRID, SIZE) + 0.7
-    v = x[0, 0]
-    x[0, 1] = -2 * v
-    x[0, 2] -= (x[0, 2] @ v) / (v @ v) * v
-    came = run(x)[0, :3].double()
-    distance = "A distance grows where similarity shrinks: the cosine itself is meant."
-    ends = {
-        (1, -1, 0): ("", ""),
-        (0, -1, 0): (
-            "0 for a patch and itself",
-            "The diagonal is emptied, but a patch is like itself: 1.",
-        ),
-        (1, 0, 0.5): (
-            "0 for opposite directions",
-            "Similarity is shifted to 0 to 1: leave it between -1 and 1.",
-        ),
-        (1, 0, 0): (
-            "0 for opposite directions",
-            "Negative similarities are cut off (clamp, relu): -1 says something else than 0.",
-        ),
-        (1, 1, 0): (
-            "1 for opposite directions",
-            "The sign is lost (abs, a square): opposite directions are not alike.",
-        ),
-        (0, 2, 1): ("0 for the same direction", f"This is 1 less the cosine. {distance}"),
-        (0, 2, 2**0.5): ("0 for the same direction", f"This is Euclid's. {distance}"),
-        (0, 4, 2): ("0 for the same direction", f"This is Euclid's, squared. {distance}"),
-        (-1, 1, 0): ("-1 for the same direction", "The sign is the wrong way round."),
-        (0, math.pi, math.pi / 2): (
-            "angles",
-            "acos makes angles of them: leave cosines as they are.",
-        ),
-        (0, 180, 90): ("angles", "acos makes angles of them: leave cosines as they are."),
-    }
-    for numbers, words in ends.items():
-        # acos is steep at its ends: there a rounding error is large.
-        if (came - torch.tensor(numbers, dtype=torch.float64)).abs().max() < 2e-3:
-            return wrong(*words) if words[0] else RIGHT
-    if (came[:2] - torch.tensor([1.0, -1.0])).abs().max() < 1e-3:
-        return wrong(
-            f"{came[2]:.2f} for a right angle",
-            "Each vector's own mean is subtracted (a correlation): the cosine takes vectors as "
-            "they are.",
-        )
-    few = ", ".join(f"{n:.3g}" for n in came.tolist())
-    return say(wrong(f"{few} for 1, -1, 0", "Try it with (1, 0), (-1, 0) and (0, 1)."))
+def _matrix(result: object, args: tuple) -> Tensor:
+    return tensor(result, (math.prod(GRID),) * 2, _matrix_shape)
 
 
 def _matrix_shape(came: tuple[int, ...]) -> str:
@@ -297,10 +275,136 @@ def _matrix_shape(came: tuple[int, ...]) -> str:
     return "Flatten (rows, columns, dim) to (patches, dim) first, and print the shapes."
 
 
-def _matrix_hint(message: str) -> str:
+def _matrix_hint(message: str, args: tuple) -> str:
     if {"28", "11"} <= set(re.findall(r"\d+", message)):
         return "keepdim=True keeps the lengths' axis, so that they divide the vectors row by row."
     signs = "must match the size", "cannot be multiplied", "must be 2D", "must be a matrix", "batch"
     if any(sign in message for sign in signs):
         return "Flatten (rows, columns, dim) to (patches, dim) first; the second one is transposed."
+    return ""
+
+
+# The map: a patch's number, its row of the matrix, and how that is laid out.
+
+Grid = tuple[int, int]
+
+
+def _map(
+    number: Callable = lambda rows, columns, row, column: row * columns + column,
+    values: Callable = lambda row, number: row,
+    layout: Callable = lambda row, grid: row.view(grid),
+) -> Callable[[Tensor, Grid, Grid], Tensor]:
+    """The map, with another patch's number, other values or another layout."""
+
+    def function(similarity: Tensor, grid: Grid, place: Grid) -> Tensor:
+        index = number(*grid, *place)
+        return layout(values(similarity[index], index), grid)
+
+    return function
+
+
+def _put(value: Callable) -> Callable:
+    """Another value at the patch itself."""
+    return lambda row, number: row.where(torch.arange(len(row)) != number, value(row))
+
+
+COUNTED = "Class token and registers are counted, but the matrix has patches alone."
+ROW_BY_ROW = "Patches come row by row: reshape to (rows, columns)."
+MAPS = combined(
+    _map,
+    number=(
+        "which patch",
+        {
+            "Row and column are swapped: the place is (row, column), not (x, y).": (
+                lambda rows, columns, row, column: column * columns + row
+            ),
+            "Counted down the columns: patches are counted row by row.": (
+                lambda rows, columns, row, column: column * rows + row
+            ),
+            "A row has as many patches as there are columns: row * columns + column.": (
+                lambda rows, columns, row, column: row * rows + column
+            ),
+            COUNTED: (
+                lambda rows, columns, row, column: row * columns + column + 1,
+                lambda rows, columns, row, column: row * columns + column + 5,
+            ),
+            "Off by one: rows and columns count from 0.": (
+                lambda rows, columns, row, column: row * columns + column - 1
+            ),
+        },
+    ),
+    values=(
+        "values",
+        {
+            "The patch itself is left out: its own similarity, 1, belongs to the map.": (
+                _put(lambda row: 0),
+                _put(torch.min),
+            ),
+            "Values are shifted: leave them between -1 and 1.": lambda row, number: (row + 1) / 2,
+            "Values are stretched to 0 and 1: then no two maps can be compared.": (
+                lambda row, number: _stretch(row)
+            ),
+            "Negative values are cut off.": lambda row, number: row.relu(),
+            "This is a distance: leave similarities as they are.": lambda row, number: 1 - row,
+        },
+    ),
+    layout=(
+        "places",
+        {
+            ROW_BY_ROW: (
+                lambda row, grid: row.view(grid[::-1]).T,
+                lambda row, grid: row.view(grid).flip(0),
+                lambda row, grid: row.view(grid).flip(1),
+            )
+        },
+    ),
+)
+
+
+@cache
+def patch_map(seed: int = 0) -> Part:
+    """Symmetric matrices of two grids; each place is one with row and column swapped, too."""
+    random = torch.Generator().manual_seed(seed)
+    cases = []
+    for grid, place in (((5, 8), (3, 2)), ((5, 8), (1, 4)), ((9, 4), (2, 1))):
+        half = 2 * torch.rand(math.prod(grid), math.prod(grid), generator=random) - 1
+        matrix = half.triu(1) + half.triu(1).T
+        cases.append(given(matrix.fill_diagonal_(1), grid, place))
+    expected = {
+        "runs": "(rows, columns) from the matrix",
+        "which patch": "the one in the given row and column",
+        "places": "each value where its patch lies",
+        "values": "are the matrix's own",
+        "input": "is the same after the call as before",
+    }
+    rows = "which patch", "places", "values"
+    other = "One row of the matrix, reshaped, is all: number row * columns + column."
+    looks = (
+        one_row("runs", cases, "", view=len),
+        Look(rows, cases, other, MAPS, after=("runs",)),
+        Property("input", keeps_arguments(cases[0], changed=IN_PLACE), ("runs",)),
+    )
+    return Part("patch_map", expected, _map(), looks, _one_map, _map_hint)
+
+
+def _one_map(result: object, args: tuple) -> Tensor:
+    _, grid, _ = args
+
+    def explain(came: tuple[int, ...]) -> str:
+        if came == grid[::-1]:
+            return "Rows and columns are swapped: reshape to (rows, columns)."
+        if came == (math.prod(grid),):
+            return "The values stand in one row: reshape them to (rows, columns)."
+        if came == ():
+            return "This is one pair's similarity: take the whole row of the matrix."
+        return "One row of the matrix, reshaped to (rows, columns)."
+
+    return tensor(result, grid, explain)
+
+
+def _map_hint(message: str, args: tuple) -> str:
+    if "is invalid for input of size" in message:
+        return "The grid is given: its number of patches alone does not tell rows and columns."
+    if "out of bounds" in message:
+        return "The matrix has a row for each patch: number row * columns + column, from 0."
     return ""

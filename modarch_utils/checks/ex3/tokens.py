@@ -1,37 +1,25 @@
 """Exercise 3, the patches: which of a network's vectors a student's function returns, and where.
 
 Small networks with random weights, with and without registers, are given to the function in
-transformers' form. The right answer comes from this package's network with the same weights.
+transformers' form. What it returns is looked up among the vectors of this package's network with
+the same weights: the rows compare what was found.
 """
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, near, wrong
-from modarch_utils.checks.ex3.guess import tensor
+from modarch_utils.checks.core import Look, Part, Report, near, one_row, returned, tensor
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 
 DIM, LAYERS = 12, 2
-EXPECTED = {
-    "runs": "(N, rows, columns, dim) from pixels (N, 3, H, W)",
-    "without registers": "the class token is dropped, and nothing else",
-    "registers": "R of them, 1 to 8, are dropped along with the class token",
-    "places": "the patch in row r and column c is at [:, r, c]",
-    "last layer": "the network's last word, after its last normalisation",
-    "not square": "H // patch rows, W // patch columns",
-    "rest": "pixels that fill no patch are left out, as the network does",
-    "patch size": "is the network's",
-    "one picture": "keeps its axis N",
-    "inference": "dropout is off, also if the network comes in training mode",
-    "no graph": "the result asks for no gradient",
-    "float64": "a network in float64 gives float64",
-}
 
 
 @dataclass(frozen=True)
@@ -60,48 +48,6 @@ class Case:
 BASES = (Case(), Case(registers=0), Case(registers=4, patch=14, grid=(16, 16)))
 
 
-class Found(NamedTuple):
-    """How the student's numbers can be had from the network."""
-
-    layer: str
-    """A key of :data:`LAYERS_SAID`, or ``"right"``."""
-    start: int
-    """The token that is taken for the first patch."""
-    layout: str
-    """A key of :data:`LAYOUTS`."""
-
-
-LAYERS_SAID = {
-    "projection": (
-        "patches before the first block",
-        "This is the patch projection of the picture, which knows nothing of its surroundings: "
-        "run the whole network.",
-    ),
-    "hidden": (
-        "tokens of a layer before the last normalisation",
-        "hidden_states end before the final LayerNorm: take last_hidden_state.",
-    ),
-    "unit": (
-        "vectors of length 1",
-        "They are normalised already: return them as they are, the cosine comes later.",
-    ),
-}
-LAYOUTS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {
-    "rows": lambda t, grid: t.unflatten(1, grid),
-    "columns": lambda t, grid: t.unflatten(1, grid[::-1]).transpose(1, 2),
-    "scrambled": lambda t, grid: t.reshape(len(t), t.shape[2], *grid).permute(0, 2, 3, 1),
-    "upside down": lambda t, grid: t.unflatten(1, grid).flip(1),
-    "mirrored": lambda t, grid: t.unflatten(1, grid).flip(2),
-}
-LAYOUTS_SAID = {
-    "columns": "The order is column by column: patches come row by row, (rows, columns).",
-    "scrambled": "A reshape has mixed patches and channels: `reshape` does not swap axes, "
-    "`permute` and `transpose` do.",
-    "upside down": "The last row comes first.",
-    "mirrored": "The last column comes first.",
-}
-
-
 def check_patch_grid(function: Callable[[nn.Module, Tensor], Tensor], seed: int = 0) -> Report:
     """All findings on a function that cuts a network's patches out.
 
@@ -111,143 +57,16 @@ def check_patch_grid(function: Callable[[nn.Module, Tensor], Tensor], seed: int 
             ``(N, rows, columns, dim)``.
         seed: decides weights and pictures.
     """
+    reports = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _Patches(function).report()
-
-
-class _Patches:
-    def __init__(self, function: Callable):
-        self.function, self.base, self.found = function, BASES[0], None
-
-    def report(self) -> Report:
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            base = self.base
-            alone = replace(base, registers=0)
-            several = [replace(base, registers=r) for r in (3, 8, 1) if r != base.registers]
-            rows.add("without registers", lambda: self._starts(alone))
-            rows.add("registers", lambda: self._starts(*several))
-            rows.add("places", self._places)
-            rows.add("last layer", self._layer)
-            rows.add("not square", self._not_square)
-            rows.add("rest", lambda: self._same(replace(base, rest=(3, 2))))
-            rows.add("patch size", lambda: self._same(replace(base, patch=base.patch + 2)))
-            rows.add("one picture", lambda: self._same(replace(base, pictures=1)))
-            rows.add("inference", self._inference)
-            rows.add("no graph", self._no_graph)
-            rows.add("float64", self._float64)
-        return rows.report("patch_grid")
-
-    def _runs(self) -> Seen:
-        first = None
-        for case in BASES:
-            try:
-                self.found = self._look(case)
-            except Unusable as problem:
-                first = first or problem
-            else:
-                self.base = case
-                return RIGHT
-        raise first
-
-    def _run(self, case: Case) -> tuple[object, DinoVisionTransformer, Tensor]:
-        """The student's raw result, the network behind it, and the pixels that count."""
-        ours, theirs = networks(case)
-        sides = [n * case.patch + more for n, more in zip(case.grid, case.rest, strict=True)]
-        dtype = torch.float64 if case.double else torch.float32
-        pixels = torch.randn(case.pictures, 3, *sides, dtype=dtype)
-        result = call(
-            self.function,
-            theirs,
-            pixels.clone(),
-            hint=lambda message: _hint(message, case),
-            otherwise="Print the shape after every line.",
-        )
-        inside = pixels[:, :, : case.grid[0] * case.patch, : case.grid[1] * case.patch]
-        return result, ours, inside
-
-    def _look(self, case: Case) -> Found | None:
-        """Which of the network's vectors came; None if they are no such vectors."""
-        result, ours, pixels = self._run(case)
-        result = tensor(result, case.shape, lambda shape: _wrong_shape(shape, case))
-        return _identify(result, ours, pixels, case)
-
-    def _starts(self, *cases: Case) -> Seen:
-        """Whether the first patch is the first token that is no other."""
-        for case in cases:
-            found = self._look(case)
-            if not found:
-                return AFTER  # the row on the last layer tells what is wrong
-            if found.start != 1 + case.registers:
-                return wrong(
-                    f"patches from token {found.start} on, with {case.registers} registers",
-                    _wrong_start(found.start, case.registers),
-                )
-        return RIGHT
-
-    def _places(self) -> Seen:
-        if not self.found:
-            return AFTER
-        layout = self.found.layout
-        if layout == "rows":
-            return RIGHT
-        return wrong(f"the patches are {layout}", LAYOUTS_SAID[layout])
-
-    def _layer(self) -> Seen:
-        if not self.found:
-            return wrong(
-                "numbers that are none of the network's vectors",
-                "Return the patches of last_hidden_state as they are: nothing added, averaged or "
-                "scaled. Was the network changed?",
+        for base in BASES:
+            student = patch_grid(seed, base).check(
+                lambda model, pixels, *_: function(model, pixels)
             )
-        layer = self.found.layer
-        return RIGHT if layer == "right" else wrong(*LAYERS_SAID[layer])
-
-    def _same(self, case: Case) -> Seen:
-        """Whether one change of the case leaves what was found as it was."""
-        found = self._look(case)
-        if not self.found:
-            return AFTER
-        if found and (found.layer, found.layout) == (self.found.layer, self.found.layout):
-            return RIGHT
-        return wrong(
-            f"other vectors than before (patch size {case.patch}, {case.rest} pixels left over)",
-            "Something in the code is fixed that depends on the network or on the picture's size.",
-        )
-
-    def _not_square(self) -> Seen:
-        for grid in ((4, 9), (7, 3)):  # 36 is also 6 · 6
-            seen = self._same(replace(self.base, grid=grid))
-            if not seen.passed:
-                return seen
-        return RIGHT
-
-    def _inference(self) -> Seen:
-        if not self.found:
-            return AFTER
-        if self._look(replace(self.base, dropout=0.5)):
-            return RIGHT
-        return wrong(
-            "other numbers at every call, from a network in training mode",
-            "Dropout is at work: call model.eval() first.",
-        )
-
-    def _no_graph(self) -> Seen:
-        result, *_ = self._run(self.base)
-        if not result.requires_grad:
-            return RIGHT
-        return wrong(
-            "a result with a graph behind it",
-            "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
-            "torch.inference_mode().",
-        )
-
-    def _float64(self) -> Seen:
-        result, *_ = self._run(replace(self.base, double=True))
-        if result.dtype == torch.float64:
-            return RIGHT
-        return wrong(f"{result.dtype}", "Convert nothing: the network's dtype is the result's.")
+            if student.findings[0].passed:
+                return student
+            reports.append(student)
+    return reports[0]
 
 
 def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
@@ -268,41 +87,211 @@ def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
     return ours.eval(), theirs
 
 
+# Where a network's vectors can be taken from, and how they can be laid out.
+
+LAST, HIDDEN = "last_hidden_state", "tokens before the last normalisation"
+FIRST, UNIT = "patches before the first block", "vectors of length 1"
+ROWS = "row by row"
+LAYOUTS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {
+    ROWS: lambda t, grid: t.unflatten(1, grid),
+    "column by column": lambda t, grid: t.unflatten(1, grid[::-1]).transpose(1, 2),
+    "scrambled": lambda t, grid: t.reshape(len(t), t.shape[2], *grid).permute(0, 2, 3, 1),
+    "upside down": lambda t, grid: t.unflatten(1, grid).flip(1),
+    "mirrored": lambda t, grid: t.unflatten(1, grid).flip(2),
+}
+
+
 @torch.no_grad()
-def _identify(
-    result: Tensor, ours: DinoVisionTransformer, pixels: Tensor, case: Case
-) -> Found | None:
+def _layers(ours: DinoVisionTransformer, pixels: Tensor, case: Case) -> list[tuple[str, Tensor]]:
+    """Tokens ``(N, 1 + R + P, dim)`` of each layer, with its name."""
+    rows, columns = (n * case.patch for n in case.grid)
+    pixels = pixels[:, :, :rows, :columns]
     hidden = [ours.embed(pixels)]
     for block in ours.blocks:
         hidden.append(block(hidden[-1]))
     last = ours.norm(hidden[-1])
-    layers = [("right", last), *(("hidden", tokens) for tokens in hidden)]
-    layers.append(("unit", nn.functional.normalize(last, dim=-1)))
     # Without class token or registers: as many empty tokens in front, so that counting agrees.
-    bare = ours.patch_embed(pixels)
-    layers.append(("projection", nn.functional.pad(bare, (0, 0, 1 + case.registers, 0))))
+    bare = nn.functional.pad(ours.patch_embed(pixels), (0, 0, 1 + case.registers, 0))
+    unit = nn.functional.normalize(last, dim=-1)
+    return [
+        (LAST, last),
+        *((HIDDEN, tokens) for tokens in hidden[::-1]),
+        (UNIT, unit),
+        (FIRST, bare),
+    ]
+
+
+class Found(NamedTuple):
+    """How a result can be had from the network."""
+
+    layer: str = "none of the network's vectors"
+    start: dict[str, int] | None = None
+    """The token that is taken for the first patch."""
+    layout: str | None = None
+    """A key of :data:`LAYOUTS`."""
+
+
+def _identify(result: Tensor, args: tuple) -> Found:
+    _, pixels, case, ours = args
     right = 1 + case.registers
     starts = sorted(range(right + 1), key=lambda start: start != right)
-    for layer, tokens in layers:
+    for layer, tokens in _layers(ours, pixels, case):
         for start in starts:
             for layout, arrange in LAYOUTS.items():
                 taken = tokens[:, start : start + case.patches]
                 if near(result.double(), arrange(taken, case.grid).double(), 1e-4):
-                    return Found(layer, start, layout)
-    return None
+                    return Found(layer, {"the first patch is token": start}, layout)
+    return Found()
 
 
-def _wrong_start(start: int, registers: int) -> str:
-    if start == 0:
-        return "The class token, the first of all, counts as a patch, and the last patches are cut."
-    if start == 1:
-        return (
-            "Registers count as patches, and the last patches are cut: registers come right after "
-            "the class token, so patches begin at 1 + R."
+def _read(result: object, args: tuple) -> dict[str, object]:
+    """What the rows compare: how the result can be had, whether it has a graph, and its dtype."""
+    result = returned(result, Tensor, "Return one tensor; torch.from_numpy makes one of an array.")
+    values = tensor(result, args[2].shape, partial(_wrong_shape, case=args[2]))
+    graph = {"a graph behind the result": result.requires_grad}
+    return _identify(values, args)._asdict() | {"graph": graph, "dtype": str(result.dtype)}
+
+
+def _patches(
+    layer: str = LAST, start: Callable[[int], int] = lambda r: 1 + r, layout: str = ROWS
+) -> Callable:
+    """The patches, taken from another layer or from another token on, or laid out otherwise.
+
+    Args:
+        layer: a name of :func:`_layers`.
+        start: from the number of registers to the first patch.
+        layout: a key of :data:`LAYOUTS`.
+    """
+
+    def function(_: nn.Module, pixels: Tensor, case: Case, ours: DinoVisionTransformer) -> Tensor:
+        first = start(case.registers)
+        tokens = dict(reversed(_layers(ours, pixels, case)))[layer]
+        return LAYOUTS[layout](tokens[:, first : first + case.patches], case.grid)
+
+    return function
+
+
+SOURCES = {
+    "This is the patch projection of the picture, which knows nothing of its surroundings: run "
+    "the whole network.": _patches(FIRST),
+    "hidden_states end before the final LayerNorm: take last_hidden_state.": _patches(HIDDEN),
+    "They are normalised already: return them as they are, the cosine comes later.": _patches(UNIT),
+}
+PLACES = {
+    "The order is column by column: patches come row by row, (rows, columns).": _patches(
+        layout="column by column"
+    ),
+    "A reshape has mixed patches and channels: `reshape` does not swap axes, `permute` and "
+    "`transpose` do.": _patches(layout="scrambled"),
+    "The last row comes first.": _patches(layout="upside down"),
+    "The last column comes first.": _patches(layout="mirrored"),
+}
+NO_REGISTERS = {
+    "The class token, the first of all, counts as a patch, and the last patches are cut.": _patches(
+        start=lambda r: 0
+    )
+}
+REGISTERS = NO_REGISTERS | {
+    "Registers count as patches, and the last patches are cut: registers come right after the "
+    "class token, so patches begin at 1 + R.": _patches(start=lambda r: 1),
+    "Off by one: the class token is a token too, so patches begin at 1 + R.": _patches(
+        start=lambda r: max(r, 1)
+    ),
+}
+
+
+@cache
+def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
+    """Networks like `base`, with one thing changed at a time.
+
+    Functions take this package's network, too: ``function(model, pixel_values, case, ours)``.
+    """
+
+    def network(**changes: object) -> Callable:
+        case = replace(base, **changes)
+        ours, theirs = networks(case)
+        sides = [n * case.patch + more for n, more in zip(case.grid, case.rest, strict=True)]
+        dtype = torch.float64 if case.double else torch.float32
+        pixels = torch.randn(case.pictures, 3, *sides, dtype=dtype)
+        return lambda: (copy.deepcopy(theirs), pixels.clone(), case, ours)
+
+    def row(name: str, of: str, otherwise: str, *cases: Callable, known=None, **options) -> Look:
+        def view(results: list[dict]) -> list:
+            return [found[of] for found in results]
+
+        return one_row(name, cases, otherwise, known, view, **options)
+
+    expected = {
+        "runs": "(N, rows, columns, dim) from pixels (N, 3, H, W)",
+        "without registers": "the class token is dropped, and nothing else",
+        "registers": "R of them, 1 to 8, are dropped along with the class token",
+        "places": "the patch in row r and column c is at [:, r, c]",
+        "last layer": "the network's last word, after its last normalisation",
+        "not square": "H // patch rows, W // patch columns",
+        "rest": "pixels that fill no patch are left out, as the network does",
+        "patch size": "is the network's",
+        "one picture": "keeps its axis N",
+        "inference": "dropout is off, also if the network comes in training mode",
+        "no graph": "the result asks for no gradient",
+        "float64": "a network in float64 gives float64",
+    }
+    other = (
+        "Return the patches of last_hidden_state as they are: nothing added, averaged or scaled. "
+        "Was the network changed?"
+    )
+    fixed = "The number of registers is fixed in the code: the model's config knows it."
+    same = "Something in the code is fixed that depends on the network or on the picture's size."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        plain = network()
+        several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
+        oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
+        ran, known = {"after": ("runs",)}, {"after": ("last layer",)}
+        looks = (
+            one_row("runs", [plain], "", view=len),
+            row("last layer", "layer", other, plain, known=SOURCES, carries=True, **ran),
+            row("places", "layout", other, plain, known=PLACES, carries=True, **known),
+            row(
+                "without registers",
+                "start",
+                fixed,
+                network(registers=0),
+                known=NO_REGISTERS,
+                **known,
+            ),
+            row("registers", "start", fixed, *several, known=REGISTERS, **known),
+            row("not square", "layout", same, *oblong, **known),
+            row("rest", "layout", same, network(rest=(3, 2)), **known),
+            row("patch size", "layout", same, network(patch=base.patch + 2), **known),
+            row("one picture", "layout", same, network(pictures=1), **known),
+            row(
+                "inference",
+                "layout",
+                "Other numbers at every call, dropout is at work: call model.eval() first.",
+                network(dropout=0.5),
+                **known,
+            ),
+            row(
+                "no graph",
+                "graph",
+                "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
+                "torch.inference_mode().",
+                plain,
+                **ran,
+            ),
+            row(
+                "float64",
+                "dtype",
+                "Convert nothing: the network's dtype is the result's.",
+                network(double=True),
+                **ran,
+            ),
         )
-    if start == registers:
-        return "Off by one: the class token is a token too, so patches begin at 1 + R."
-    return "The number of registers is fixed in the code: the model's config knows it."
+    otherwise = "Print the shape after every line."
+    return Part("patch_grid", expected, _patches(), looks, _read, _hint, otherwise)
+
+
+# Shapes and errors.
 
 
 def _wrong_count(tokens: float, case: Case) -> str:
@@ -359,13 +348,16 @@ def _wrong_shape(shape: tuple[int, ...], case: Case) -> str:
         if shape[1] == case.patches:
             return "Patches stand in one row: reshape them to rows and columns."
         return _wrong_count(shape[1], case)
+    if shape[:3] == case.shape[:3] and not case.patches * shape[3] % dim:
+        return _wrong_count(case.patches * shape[3] // dim, case)
     if len(shape) == 4 and shape[0] == n and shape[3] == dim:
         return _wrong_grid(shape[1:3], case)
     return "Print the shape after every line: (N, tokens, dim), (N, patches, dim), the grid."
 
 
-def _hint(message: str, case: Case) -> str:
+def _hint(message: str, args: tuple) -> str:
     """The likely mistake behind torch's and transformers' words."""
+    case = args[2]
     if "num_register_tokens" in message:
         return (
             "The configuration of a network without registers has no num_register_tokens: "
@@ -376,9 +368,8 @@ def _hint(message: str, case: Case) -> str:
     numbers = [int(n) for n in re.findall(r"\d+", message)]
     if "is invalid for input of size" in message:
         *wanted, size = numbers
-        inferred = "-1" in message
         tokens = size / (case.pictures * DIM)
-        grid = tuple(wanted[-3:-1]) if wanted and wanted[-1] == DIM and not inferred else ()
+        grid = tuple(wanted[-3:-1]) if wanted[-1:] in ([DIM], [1]) else ()  # 1 of -1
     elif "don't multiply up to the size of dim" in message and len(numbers) >= 4:
         grid, tokens = tuple(numbers[:2]), numbers[-1]
     else:

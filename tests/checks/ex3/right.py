@@ -1,10 +1,11 @@
-"""Right answers to exercise 3, each written in another way."""
+"""Right answers to exercise 3, each written otherwise than the solution."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
+from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 from torch.nn import functional as F
@@ -41,13 +42,6 @@ LOAD = [auto, by_architecture, without_gradients]
 # to_input(picture, processor)
 
 
-def by_hand(picture, processor):
-    x = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
-    mean = torch.tensor(processor.image_mean).view(3, 1, 1)
-    std = torch.tensor(processor.image_std).view(3, 1, 1)
-    return ((x - mean) / std).unsqueeze(0)
-
-
 def by_the_processor(picture, processor):
     inputs = processor(picture, do_resize=False, do_center_crop=False, return_tensors="pt")
     return inputs["pixel_values"]
@@ -72,19 +66,9 @@ def one_affine_map(picture, processor):
     return torch.from_numpy(x).movedim(-1, 0)[None].contiguous()
 
 
-INPUT = [by_hand, by_the_processor, in_numpy, channel_by_channel, one_affine_map]
+INPUT = [by_the_processor, in_numpy, channel_by_channel, one_affine_map]
 
 # patch_grid(model, pixel_values)
-
-
-@torch.no_grad()
-def getattr_of_the_config(model, pixel_values):
-    model.eval()
-    patch = model.config.patch_size
-    rows, columns = pixel_values.shape[2] // patch, pixel_values.shape[3] // patch
-    first = 1 + getattr(model.config, "num_register_tokens", 0)
-    tokens = model(pixel_values=pixel_values).last_hidden_state
-    return tokens[:, first:].reshape(len(tokens), rows, columns, -1)
 
 
 def from_the_end(model, pixel_values):
@@ -146,7 +130,6 @@ def picture_by_picture(model, pixel_values):
 
 
 GRID = [
-    getattr_of_the_config,
     from_the_end,
     counts_what_is_too_many,
     by_its_class,
@@ -160,12 +143,6 @@ GRID = [
 def normalised(features):
     unit = F.normalize(features.flatten(0, 1), dim=-1)
     return unit @ unit.T
-
-
-def like_the_lesson(features):
-    flat = features.reshape(-1, features.shape[-1])
-    norm = flat / flat.norm(dim=1, keepdim=True)
-    return norm @ norm.T
 
 
 def over_both_lengths(features):
@@ -203,7 +180,6 @@ def by_distance(features):
 
 MATRIX = [
     normalised,
-    like_the_lesson,
     over_both_lengths,
     by_torch,
     by_the_layer,
@@ -213,10 +189,6 @@ MATRIX = [
 ]
 
 # patch_map(similarity, grid, place)
-
-
-def a_row(similarity, grid, place):
-    return similarity[place[0] * grid[1] + place[1]].reshape(grid)
 
 
 def four_axes(similarity, grid, place):
@@ -235,16 +207,9 @@ def numbered(similarity, grid, place):
     return similarity[numbers[place]][numbers]
 
 
-MAP = [a_row, four_axes, a_column, numbered]
+MAP = [four_axes, a_column, numbered]
 
 # draw_map(axis, picture, values)
-
-
-def extent(axis, picture, values):
-    height, width = picture.shape[:2]
-    axis.imshow(picture, extent=(0, width, height, 0))
-    axis.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.6, extent=(0, width, height, 0))
-    axis.set(xticks=[], yticks=[])
 
 
 def half_pixels(axis, picture, values):
@@ -299,7 +264,6 @@ def the_current_axis(axis, picture, values):
 
 
 DRAW = [
-    extent,
     half_pixels,
     in_units_of_patches,
     enlarged,
@@ -308,3 +272,63 @@ DRAW = [
     coloured_squares,
     the_current_axis,
 ]
+
+# foreground(features)
+
+
+def turned(mask):
+    inner = torch.zeros_like(mask)
+    inner[1:-1, 1:-1] = True
+    return mask if mask[inner].float().mean() >= mask[~inner].float().mean() else ~mask
+
+
+def by_eigenvectors(features):
+    x = features.flatten(0, 1)
+    x = x - x.mean(0)
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    return turned((x @ vectors[:, values.argmax()]).view(features.shape[:2]) > 0)
+
+
+def by_components(features):
+    found = PCA(1).fit_transform(features.flatten(0, 1).numpy())[:, 0]
+    return turned(torch.from_numpy(found).view(features.shape[:2]) > 0)
+
+
+def by_u(features):
+    x = features.reshape(-1, features.shape[-1])
+    u, _, _ = torch.linalg.svd(x - x.mean(dim=0, keepdim=True))
+    first = u[:, 0].reshape(features.shape[:2])
+    edge = torch.cat((first[0], first[-1], first[:, 0], first[:, -1]))
+    return first > 0 if edge.median() < 0 else first < 0
+
+
+FOREGROUND = [by_eigenvectors, by_components, by_u]
+
+# partners(a, b)
+
+
+def unravelled(a, b):
+    units = [F.normalize(x.flatten(0, 1), dim=1) for x in (a, b)]
+    found = (units[0] @ units[1].T).max(dim=1).indices
+    return torch.stack(torch.unravel_index(found, b.shape[:2]), dim=-1).unflatten(0, a.shape[:2])
+
+
+def in_loops(a, b):
+    found = torch.zeros(*a.shape[:2], 2, dtype=torch.int32)
+    for row, patches in enumerate(a):
+        for column, patch in enumerate(patches):
+            alike = F.cosine_similarity(patch, b, dim=-1)
+            found[row, column] = (alike == alike.max()).nonzero()[0]
+    return found
+
+
+ANSWERS = {
+    "load": LOAD,
+    "to_input": INPUT,
+    "patch_grid": GRID,
+    "cosine_similarity": MATRIX,
+    "patch_map": MAP,
+    "draw_map": DRAW,
+    "foreground": FOREGROUND,
+    "partners": [unravelled, in_loops],
+}
