@@ -170,7 +170,6 @@ def main() -> None:
     # Out of a student's sight; what is used here stays.
     for name in [name for name in sys.modules if name.startswith(__package__)]:
         del sys.modules[name]
-    delattr(sys.modules[__package__.partition(".")[0]], __package__.partition(".")[2])
     before = Snapshot()
     gc.collect()
     gc.freeze()  # forks then share the pages of what is there
