@@ -7,79 +7,46 @@ card loads it.
 
 import hashlib
 import json
+import math
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import safe_open
 
+from modarch_utils import records
+
 INDEX = "index.toml"
 """Beside the folders of checkpoints; :mod:`modarch_utils.zoo` reads it."""
 QUALITY = "## Measured quality\n"
-LICENCE = (
-    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/), by the authors of Modern Deep "
-    "Learning Architectures"
-)
+TEMPLATES = Path(__file__).parent / "templates"
+"""Cards with holes for what a recipe knows, in the syntax of ``str.format``."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a model card says, part by part."""
+def fill(template: str, file: Path, settings: dict, rows: list[dict], **more: object) -> str:
+    """A model card.
 
-    name: str
-    """Of the folder, and with underscores of the recipe."""
-    what: str
-    """What it is and does: the first paragraph."""
-    code: str
-    """How it is used, from any folder."""
-    facts: Mapping[str, str]
-    """Rows of the table; the licence is added."""
-    limits: str
-    """What the model is not."""
-    note: str = ""
-    """A paragraph below the table."""
-    inherits: str = ""
-    """What others' licences have to do with the weights."""
-    quality: str = ""
-    """The last section, if something was measured."""
-
-    @property
-    def text(self) -> str:
-        """The card, from what a model hub reads of it to the measured quality."""
-        rows = "\n".join(f"| {k} | {v} |" for k, v in (self.facts | {"Licence": LICENCE}).items())
-        parts = [
-            f"---\nlicense: cc-by-4.0\n---\n\n# {self.name}",
-            self.what,
-            f"```python\n{self.code.strip()}\n```",
-            f"| | |\n|---|---|\n{rows}",
-            self.note,
-            f"## What it is not\n\n{self.limits}",
-            f"## What it inherits\n\n{self.inherits}" if self.inherits else "",
-            f"{QUALITY}\n{self.quality}" if self.quality else "",
-        ]
-        return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def recipe(name: str) -> str:
-    """The command that makes a checkpoint again, for a card."""
-    return f"`python -m recipes.{name.replace('-', '_')}`"
-
-
-def length(what: str, rows: list[dict], threads: str = "one thread") -> str:
-    """How long a training was: ``what``, and by the clock the sum of its record's ``seconds``."""
-    minutes = sum(row["seconds"] for row in rows) / 60
-    return f"{what}, {minutes:.0f} minutes by the clock on {threads}"
-
-
-def weights(file: Path, size: bool = False) -> str:
-    """Name, precision and hash of a file of weights and, if wanted, its size, for a card."""
-    with safe_open(file, framework="pt") as stored:
-        kinds = {stored.get_slice(key).get_dtype() for key in stored.keys()}  # noqa: SIM118
-    large = f"{file.stat().st_size / 1e6:.2f} MB, " if size else ""
-    precision = "float16" if "F16" in kinds else "float32"
-    return f"`{file.name}`, {precision}, {large}sha256 `{sha256(file)}`"
+    Args:
+        template: name of a file in :data:`TEMPLATES`, which may ask for all that follows, and for
+            ``minutes`` (the sum of ``seconds`` of the rows), ``params``, ``weights`` (their file,
+            precision and hash) and ``sized_weights`` (with megabytes).
+        file: of the weights.
+        settings: of the record of the training.
+        rows: its results.
+        more: what else the card says.
+    """
+    holes = {"minutes": sum(row["seconds"] for row in rows) / 60, **settings}
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt") as stored:
+            slices = [stored.get_slice(key) for key in stored.keys()]  # noqa: SIM118
+            half = any(each.get_dtype() == "F16" for each in slices)
+            params = sum(math.prod(each.get_shape()) for each in slices)
+        said = f"`{file.name}`, {'float16' if half else 'float32'}, "
+        size, digest = f"{file.stat().st_size / 1e6:.2f} MB, ", f"sha256 `{sha256(file)}`"
+        holes |= {"weights": said + digest, "sized_weights": said + size + digest}
+        holes = {"params": params} | holes
+    return (TEMPLATES / f"{template}.md").read_text("utf-8").format(**holes | more)
 
 
 def sha256(file: Path) -> str:
@@ -87,25 +54,47 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def ship(card: Card, file: Path, parts: Mapping[str, str] | None = None, quality: str = "") -> None:
+def publish(
+    card: Callable[[Path, dict, list[dict]], str],
+    file: Path,
+    settings: dict,
+    rows: list[dict],
+    parts: Mapping[str, str] | None = None,
+    quality: str = "",
+) -> None:
+    """Write the card, the entry of the zoo and the record of a checkpoint; say where.
+
+    Args:
+        card: a recipe's; it is given ``file``, ``settings`` and ``rows``.
+        file: as for :func:`ship`; the record has the name of its folder.
+        settings, rows: of the record.
+        parts, quality: as for :func:`ship`.
+    """
+    ship(card(file, settings, rows), file, parts, quality)
+    size = sum(each.stat().st_size for each in file.parent.rglob("*.safetensors")) / 1e6
+    name = file.parent.name.replace("-", "_")
+    print(f"{file} {size:.2f} MB", records.save(name, settings=settings, results=rows), sep="\n")
+
+
+def ship(card: str, file: Path, parts: Mapping[str, str] | None = None, quality: str = "") -> None:
     """Write the card into the folder of a checkpoint, and its entry into the list beside it.
 
     Args:
-        card: what to say; its name is the folder's.
-        file: what a library opens first, in that folder.
+        card: what :func:`fill` gave.
+        file: what a library opens first; its folder has the checkpoint's name.
         parts: further files that it needs, with hashes; see :class:`modarch_utils.zoo.Checkpoint`.
         quality: one line for the zoo. Where another recipe measures it, leave it out: what is
             known of the same weights is kept.
     """
-    (file.parent / "README.md").write_text(card.text, "utf-8")
-    fields = {"kind": "shipped", "location": f"{card.name}:{file.name}", "sha256": sha256(file)}
+    (file.parent / "README.md").write_text(card, "utf-8")
+    name, index = file.parent.name, file.parents[1] / INDEX
+    fields = {"kind": "shipped", "location": f"{name}:{file.name}", "sha256": sha256(file)}
     fields |= {"parts": dict(parts)} if parts else {}
-    index = file.parents[1] / INDEX
-    known = _entries(index).get(card.name, {})
+    known = _entries(index).get(name, {})
     if not quality:
         same = all(known.get(key) == value for key, value in fields.items())
         quality = known["quality"] if same else "not measured yet"
-    _write(index, card.name, fields | {"quality": quality})
+    _write(index, name, fields | {"quality": quality})
 
 
 def measured(index: Path, name: str, quality: str) -> None:

@@ -320,31 +320,28 @@ def quality(record: dict, name: str) -> str:
         ("depth, small head (RMSE of its logarithm)", "depth_head_rmse_log", ".3f"),
     ]
     lines = [
-        f"`python -m recipes.dinov2_features`; means over seeds "
-        f"{', '.join(map(str, record['settings']['seeds']))}. Frozen features; none of the "
-        "pictures scored here was trained on.",
-        "",
         "| | " + " | ".join(f"**{n}**" if n == name else TITLES[n] for n in shown) + " |",
         "|---" * (len(shown) + 1) + "|",
     ]
     for title, key, form in rows:
         values = " | ".join(format(mean(record, key, n), form) for n in shown)
         lines.append(f"| {title} | {values} |")
-    check = record["settings"]["quick_check"][name]
-    known, asked = record["settings"]["quick"]
-    lines += [
-        "",
-        f"Predicting the mean depth everywhere: {mean(record, 'depth_mean_rmse_log', name):.3f}; "
-        f"each pixel's mean over scenes: {mean(record, 'depth_pixel_mean_rmse_log', name):.3f}.",
-        "",
-        "The place where objects usually are, as a guess of the object (IoU): "
-        f"{mean(record, 'middle_iou', name):.3f}.",
-        "",
-        f"Quick check, k-NN from {known} labelled scenes to {asked}: "
-        + ", ".join(f"{factor} {value:.1f} %" for factor, value in check.items())
-        + ".",
-    ]
-    return "\n".join(lines)
+    settings = record["settings"]
+    check = settings["quick_check"][name]
+    return (
+        (cards.TEMPLATES / f"{NAME}.md")
+        .read_text("utf-8")
+        .format(
+            seeds=", ".join(map(str, settings["seeds"])),
+            table="\n".join(lines),
+            depth=mean(record, "depth_mean_rmse_log", name),
+            pixel_depth=mean(record, "depth_pixel_mean_rmse_log", name),
+            middle=mean(record, "middle_iou", name),
+            known=settings["quick"][0],
+            asked=settings["quick"][1],
+            check=", ".join(f"{factor} {value:.1f} %" for factor, value in check.items()),
+        )
+    )
 
 
 def zoo_line(record: dict, name: str) -> str:

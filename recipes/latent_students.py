@@ -6,7 +6,7 @@ from pathlib import Path
 from diffusers import LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from peft import get_peft_model_state_dict
 
-from modarch_utils import records, zoo
+from modarch_utils import zoo
 from modarch_utils.models.mini_sd import pipeline, token_ids
 from modarch_utils.training.latent_consistency import (
     LatentDistillationConfig,
@@ -14,8 +14,7 @@ from modarch_utils.training.latent_consistency import (
     distil,
     encode_prompts,
 )
-from recipes import cards, mini_sd
-from recipes.cards import Card
+from recipes import mini_sd
 from recipes.mini_sd import GUIDANCE, Sheet
 
 TEACHER = "mini-sd"
@@ -111,29 +110,3 @@ def save_lora(unet: UNet2DConditionModel, folder: Path) -> Path:
 def record_rows(curve: list[Row]) -> list[dict]:
     """A distillation's curve as rows of a record."""
     return [{"step": row.step, "loss": row.loss, "seconds": row.seconds} for row in curve]
-
-
-def facts(name: str, file: Path, settings: dict, rows: list[dict], **more: str) -> dict[str, str]:
-    """Rows of a distilled student's card, given the settings and rows of its record."""
-    steps = f"{settings['steps']} steps of {settings['batch_size']}"
-    return {
-        "Data": f"the captioned scenes of `{TEACHER}`",
-        "Seed": f"{settings['seed']}",
-        "Length": cards.length(steps, rows),
-        **more,
-        "Recipe": f"{cards.recipe(name)}, after `{TEACHER}`",
-        "Weights": cards.weights(file, size=True),
-    }
-
-
-def finish(card: Card, file: Path, settings: dict, rows: list[dict], **entry) -> None:
-    """Write card, entry of the zoo and record of a student; say where.
-
-    Args:
-        card: what to say.
-        file: of the weights.
-        settings, rows: of the record.
-        entry: see :func:`recipes.cards.ship`.
-    """
-    cards.ship(card, file, **entry)
-    print(file, records.save(card.name.replace("-", "_"), settings=settings, results=rows))

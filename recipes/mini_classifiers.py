@@ -16,14 +16,13 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
-from modarch_utils import profile, records, zoo
+from modarch_utils import profile, zoo
 from modarch_utils.data import scenes
 from modarch_utils.measure import count_params
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import evaluate, fit
 from recipes import cards
-from recipes.cards import Card
 from recipes.epochs import measured
 
 CONFIG = TrainConfig(
@@ -142,40 +141,20 @@ def accuracy(folder: Path, data: scenes.Scenes, batch_size: int = 100) -> float:
     return (named == data.shape).float().mean().item()
 
 
-def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
-    """What the model card says of a saved network, given the settings and rows of its record."""
-    name, side, n = settings["name"], settings["image_size"], len(scenes.SHAPES)
-    mean, std = (" ".join(f"{v:g}" for v in settings[key]) for key in ("mean", "std"))
-    quality = "\n".join(f"| {key} | {100 * v:.1f} |" for key, v in settings["quality"].items())
-    return Card(
-        name,
-        f"A `{settings['architecture']}` of timm, made small: {settings['params']:,} parameters. "
-        "It was trained with labels to name the shape of the object in a rendered scene.",
-        code=f"""
-import timm
-
-from modarch_utils import zoo
-
-folder = zoo.folder("{name}")
-classifier = timm.create_model(f"local-dir:{{folder}}", pretrained=True)
-features = timm.create_model(f"local-dir:{{folder}}", pretrained=True, num_classes=0)
-""",
-        facts={
-            "Data": f"{settings['train_scenes']:,} scenes, framing `close`, stream 0, rendered at "
-            f"{settings['rendered']} pixels; label: the shape, one of {n}",
-            "Recipe": cards.recipe(name),
-            "Seed": f"{settings['config']['seed']}",
-            "Length": cards.length(f"{settings['config']['epochs']} epochs", rows),
-            "Input": f"{side}×{side} pixels, {settings['interpolation']}, mean {mean}, standard "
-            f"deviation {std}",
-            "Weights": cards.weights(folder / FILE),
-        },
-        limits="It is no small copy of the published network of its family: it has seen rendered "
-        "scenes with one object each and no photograph. It names one of "
-        f"{n} shapes, whatever it is shown.",
-        quality=f"Percent of {settings['held_out']:,} held-out scenes (stream 1) whose shape it "
-        "names, loaded and fed by timm. It was trained on `close` alone.\n\n"
-        f"| framing | shape |\n|---|---|\n{quality}",
+def card(file: Path, settings: dict, rows: list[dict]) -> str:
+    """The model card of saved weights, given the settings and rows of their record."""
+    means, deviations = (" ".join(f"{v:g}" for v in settings[key]) for key in ("mean", "std"))
+    shares = settings["quality"].items()
+    return cards.fill(
+        "classifier",
+        file,
+        settings,
+        rows,
+        recipe=settings["name"].replace("-", "_"),
+        classes=len(scenes.SHAPES),
+        means=means,
+        deviations=deviations,
+        table="\n".join(f"| {framing} | {100 * share:.1f} |" for framing, share in shares),
     )
 
 
@@ -188,8 +167,7 @@ def make(mini: Mini) -> None:
     torch.manual_seed(mini.config.seed)
     model = Normalised(build(mini), mini).to(memory_format=torch.channels_last)
     averaged = Normalised(build(mini), mini)
-    name = mini.name.replace("-", "_")
-    run = Path("runs") / name
+    run = Path("runs") / mini.name.replace("-", "_")
 
     def until(epoch: int) -> History:
         return fit(model, train, None, mini.config, out=run, stop_after=epoch, progress=False)
@@ -208,6 +186,4 @@ def make(mini: Mini) -> None:
     settings |= {"rendered": RENDERED, "params": count_params(averaged)}
     settings |= {"scenes": scenes.version()}
     share = f"{100 * quality['close']:.1f} % of {mini.held_out:,} held-out scenes' shapes"
-    cards.ship(card(file.parent, settings, rows), file, {"config.json": ""}, share)
-    print(quality, file, f"{file.stat().st_size / 1e6:.2f} MB")
-    print(records.save(name, settings=settings, results=rows))
+    cards.publish(card, file, settings, rows, {"config.json": ""}, share)

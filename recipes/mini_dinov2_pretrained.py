@@ -8,15 +8,12 @@ again without training. With another ``--epochs`` than the recipe's it is a tria
 """
 
 import argparse
-import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
-from modarch_utils import profile, records, zoo
+from modarch_utils import profile, zoo
 from modarch_utils.data import scenes
 from modarch_utils.models.dinov2 import DinoVisionTransformer
 from modarch_utils.models.layers import init_fan_in
@@ -24,7 +21,6 @@ from modarch_utils.training.crops import Crops
 from modarch_utils.training.dino import DinoConfig, DINOv2
 from modarch_utils.training.probes import extract, knn_accuracy
 from recipes import cards, export
-from recipes.cards import Card
 from recipes.epochs import line
 from recipes.self_distillation import SelfDistillationConfig, self_distil
 
@@ -125,7 +121,6 @@ def scores(
 
 
 def save_curve(
-    card: Callable[[Path, dict, list[dict]], Card],
     backbone: DinoVisionTransformer,
     folder: Path,
     settings: dict,
@@ -138,7 +133,6 @@ def save_curve(
     accuracies.
 
     Args:
-        card: what the model card says, given the folder and the record's settings and rows.
         backbone: the trained network.
         folder: for the weights, whose hash goes into the settings.
         settings: of the training.
@@ -157,74 +151,16 @@ def save_curve(
     ]
     file = export.export(backbone, folder)
     settings |= {"scenes": scenes.version(), "sha256": cards.sha256(file)}
-    cards.ship(card(folder, settings, rows), file)
-    print(file)
-    if not folder.is_relative_to("runs"):
-        name = folder.name.replace("-", "_")
-        print(records.save(name, settings=settings, results=rows))
+    if folder.is_relative_to(RUNS):
+        cards.ship(card(file, settings, rows), file)
+        print(file)
+    else:
+        cards.publish(card, file, settings, rows)
 
 
-def backbone_card(
-    folder: Path,
-    settings: dict,
-    rows: list[dict],
-    what: str,
-    data: str,
-    inherits: str = "",
-    quality: str = NOT_YET,
-) -> Card:
-    """What the model card says of a saved backbone, given the settings and rows of its record.
-
-    Args:
-        folder, settings, rows: of the weights, and of the record.
-        what: how it was trained, one sentence.
-        data, inherits, quality: see :class:`recipes.cards.Card`.
-    """
-    side, training, file = settings["image_size"], settings["training"], folder / export.FILE
-    with safe_open(file, framework="pt") as stored:
-        shapes = (stored.get_slice(key).get_shape() for key in stored.keys())  # noqa: SIM118
-        params = sum(math.prod(shape) for shape in shapes)
-    return Card(
-        folder.name,
-        f"A `Dinov2WithRegistersModel` of {params:,} parameters: {settings['depth']} blocks, "
-        f"{settings['dim']} channels, {settings['num_heads']} heads, patches of "
-        f"{settings['patch_size']} pixels, {settings['registers']} registers. {what}",
-        code=f"""
-from transformers import AutoImageProcessor, AutoModel
-
-from modarch_utils import zoo
-
-folder = zoo.folder("{folder.name}")
-processor, model = AutoImageProcessor.from_pretrained(folder), AutoModel.from_pretrained(folder)
-""",
-        facts={
-            "Data": data,
-            "Recipe": cards.recipe(folder.name),
-            "Seed": f"{training['seed']}",
-            "Length": cards.length(f"{training['epochs']} epochs", rows),
-            "Input": f"{side}×{side} pixels in [-1, 1]; the processor squeezes other pictures into "
-            "that square",
-            "Weights": cards.weights(file),
-        },
-        limits="It is no small copy of Meta's DINOv2: it has seen rendered scenes with one object "
-        f"each and no photograph, at {side} pixels. It is made to learn from, on a laptop, and "
-        "knows little of the world outside those scenes; the figures on handwritten digits below "
-        "show how little.",
-        inherits=inherits,
-        quality=quality,
-    )
-
-
-def card(folder: Path, settings: dict, rows: list[dict], quality: str = NOT_YET) -> Card:
-    """What the model card says; see :func:`backbone_card`."""
-    return backbone_card(
-        folder,
-        settings,
-        rows,
-        "Trained from scratch without a label, with DINOv2's losses (DINO, iBOT, KoLeo).",
-        f"{settings['images']:,} scenes, framing `{settings['framing']}`, stream 0, no label used",
-        quality=quality,
-    )
+def card(file: Path, settings: dict, rows: list[dict], quality: str = NOT_YET) -> str:
+    """The model card of saved weights, given the settings and rows of their record."""
+    return cards.fill(file.parent.name, file, settings, rows, quality=quality)
 
 
 def place(name: str, trial: bool) -> Path:
@@ -269,7 +205,7 @@ def main(
         progress=False,
     )
     kept = asdict(settings) | {"training": asdict(config)}
-    save_curve(card, model.teacher["backbone"], place(NAME, trial), kept, [start, *history])
+    save_curve(model.teacher["backbone"], place(NAME, trial), kept, [start, *history])
 
 
 if __name__ == "__main__":

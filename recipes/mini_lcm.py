@@ -11,24 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from modarch_utils import profile, zoo
-from modarch_utils.measure import count_params
 from modarch_utils.models.mini_sd import save_half
 from modarch_utils.training.consistency import ConsistencyConfig
 from modarch_utils.training.latent_consistency import LatentDistillationConfig, with_guidance
-from recipes.cards import Card
-from recipes.latent_students import (
-    GUIDANCE,
-    TEACHER,
-    Plan,
-    distilled,
-    facts,
-    finish,
-    record_rows,
-    teacher,
-)
+from recipes import cards
+from recipes.latent_students import GUIDANCE, Plan, distilled, record_rows, teacher
 
 NAME = "mini-lcm"
 RUN = Path("runs/mini_lcm")
@@ -46,18 +35,6 @@ PLAN = Plan(
     )
 )
 
-CODE = f"""
-from diffusers import DiffusionPipeline, LCMScheduler, UNet2DConditionModel
-
-from modarch_utils import zoo
-
-unet = UNet2DConditionModel.from_pretrained(zoo.folder("{NAME}"))
-pipe = DiffusionPipeline.from_pretrained(zoo.folder("{TEACHER}"), unet=unet)
-pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
-prompt = "a red torus on a checkerboard floor"
-image = pipe(prompt, num_inference_steps=4, guidance_scale={GUIDANCE}).images[0]
-"""
-
 
 def main(plan: Plan = PLAN) -> None:
     """Train what is missing of the run; write U-Net, card and record."""
@@ -65,26 +42,13 @@ def main(plan: Plan = PLAN) -> None:
     pipe = teacher()
     unet, curve = distilled(pipe, with_guidance(pipe.unet), plan, RUN)
     file = save_half(unet, profile.output_dir(zoo.WEIGHTS) / NAME)
-    settings, rows = asdict(plan.config), record_rows(curve)
-    finish(card(file, settings, rows), file, settings, rows, parts={"config.json": ""})
+    cards.publish(card, file, asdict(plan.config), record_rows(curve), {"config.json": ""})
 
 
-def card(file: Path, settings: dict, rows: list[dict]) -> Card:
-    """What the model card says of a saved U-Net, given the settings and rows of its record."""
+def card(file: Path, settings: dict, rows: list[dict]) -> str:
+    """The model card of saved weights, given the settings and rows of their record."""
     low, high = SCALES
-    params = count_params(UNet2DConditionModel.from_pretrained(file.parent))
-    scales = f"`guidance_scale` {low:g} to {high:g}; loaded again, it is float32"
-    return Card(
-        NAME,
-        f"A `UNet2DConditionModel` of {params:,} parameters that takes the place of `{TEACHER}`'s, "
-        "by latent consistency distillation. It draws in about four steps, and takes the guidance "
-        "scale as an embedding: one call of the network for each step, whatever the scale.",
-        CODE,
-        facts(NAME, file, settings, rows, Guidance=scales),
-        f"It is no pipeline: autoencoder, text model and tokenizer are `{TEACHER}`'s. Guidance "
-        f"scales outside {low:g} to {high:g} it never saw, and negative prompts do nothing, as no "
-        "second call is made.",
-    )
+    return cards.fill(NAME, file, settings, rows, guidance=GUIDANCE, low=low, high=high)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.latent_consistency import add_lora
 from recipes import cards, mini_sd
-from recipes.cards import Card
 from recipes.epochs import measured
 from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
-from recipes.latent_students import TEACHER, finish, save_lora, teacher
+from recipes.latent_students import save_lora, teacher
 from recipes.sketch import pencil
 
 NAME = "mini-pencil"
@@ -55,20 +54,6 @@ CONFIG = TrainConfig(
     grad_clip=1.0,
     augment="none",
 )
-
-CODE = f"""
-from diffusers import DiffusionPipeline, LCMScheduler
-
-from modarch_utils import zoo
-
-pipe = DiffusionPipeline.from_pretrained(zoo.folder("{TEACHER}"))
-pipe.load_lora_weights(zoo.folder("mini-lcm-lora"), adapter_name="lcm")
-pipe.load_lora_weights(zoo.folder("{NAME}"), adapter_name="pencil")
-pipe.set_adapters(["lcm", "pencil"], adapter_weights=[1.0, 0.8])
-pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
-prompt = "{STYLE} a red torus on a checkerboard floor"
-image = pipe(prompt, num_inference_steps=4, guidance_scale=1.0).images[0]
-"""
 
 
 def training_set(pipe: StableDiffusionPipeline, data: DataSettings) -> tuple[Tensor, Tensor]:
@@ -115,29 +100,13 @@ def main(
     settings = {"data": asdict(data), "rank": RANK, "trainable_share": share}
     settings["training"] = asdict(config)
     seen = "looked at in 05_latent_consistency; not measured"
-    finish(card(file, settings, rows), file, settings, rows, quality=seen)
+    cards.publish(card, file, settings, rows, quality=seen)
 
 
-def card(file: Path, settings: dict, rows: list[dict]) -> Card:
-    """What the model card says of saved adapters, given the settings and rows of their record."""
-    data, training = settings["data"], settings["training"]
-    return Card(
-        NAME,
-        f"Adapters of rank {settings['rank']} for `{TEACHER}`'s U-Net "
-        f"({100 * settings['trainable_share']:.1f} % of its parameters) that draw with a pencil "
-        f"what a prompt behind “{STYLE}” describes. They add to those of `mini-lcm-lora`.",
-        CODE,
-        facts={
-            "Data": f"{data['singles']:,} scenes with one object, {data['pairs']:,} with two, and "
-            "their mirror images, redrawn by `recipes.sketch.pencil`",
-            "Seed": f"{training['seed']}",
-            "Length": cards.length(f"{training['epochs']} epochs", rows),
-            "Recipe": f"{cards.recipe(NAME)}, after `{TEACHER}`",
-            "Weights": cards.weights(file, size=True),
-        },
-        limits=f"It fits `{TEACHER}` and no other network, and it is no artist: its sketches "
-        "imitate a filter over renderings. A sketch has no colour, whatever the prompt says.",
-    )
+def card(file: Path, settings: dict, rows: list[dict]) -> str:
+    """The model card of saved weights, given the settings and rows of their record."""
+    share = 100 * settings["trainable_share"]
+    return cards.fill(NAME, file, settings, rows, share=share, style=STYLE)
 
 
 if __name__ == "__main__":

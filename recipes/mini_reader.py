@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modarch_utils import profile, records, zoo
+from modarch_utils import profile, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.measure import count_params
 from modarch_utils.models import reader as reader_
@@ -23,7 +23,6 @@ from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.reading import Reading
 from recipes import cards, reader_training
-from recipes.cards import Card
 from recipes.epochs import measured
 
 NAME = "mini-reader"
@@ -94,46 +93,15 @@ def quality(
     return rows
 
 
-def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
-    """What the model card says of a saved reader, given the settings and rows of its record."""
-    side, n, (train, held_out) = (settings[key] for key in ("image_size", "per_kind", "streams"))
-    shares = [
-        f"| {row['objects']} | {row['blur']:g} | "
-        + " | ".join(f"{100 * value:.1f}" for value in list(row.values())[2:])
-        + " |"
-        for row in settings["quality"]
-    ]
-    training = settings["training"]
-    return Card(
-        NAME,
-        f"A convolutional network of {count_params(reader_.load(folder)):,} parameters that reads "
-        f"from a picture of {side}×{side} pixels how many objects it shows (one or two), the shape "
-        "and the colour of the left and of the right one, and the ground. It judges whether "
-        "generated pictures follow their prompts.",
-        code=f"""
-from modarch_utils import zoo
-from modarch_utils.models import reader
-from modarch_utils.training import reading
-
-judge = reader.load(zoo.folder("{NAME}"))
-reading.score(judge, images, prompts)  # images (N, 3, {side}, {side}) in [0, 1]
-""",
-        facts={
-            "Data": f"{n:,} scenes with one object (framing `close`) and {n:,} with two, stream "
-            f"{train}, and their mirror images; blurred, tinted and noisy at random",
-            "Recipe": cards.recipe(NAME),
-            "Seed": f"{training['seed']}",
-            "Length": cards.length(f"{training['epochs']} epochs", rows),
-            "Input": f"{side}×{side} pixels in [-1, 1]",
-            "Weights": cards.weights(folder / reader_.WEIGHTS_FILE),
-        },
-        limits="It has seen renderings of this course's scenes only. It always answers: of a "
-        "photograph, or of a picture with no object, it names a shape too.",
-        quality=f"Percent read right in {settings['held_out']:,} held-out renderings of each kind "
-        f"(stream {held_out}), as they are and after a Gaussian blur of so many pixels.\n\n"
-        "| objects | blur | count | shape | colour | ground | all right |\n"
-        "|---|---|---|---|---|---|---|\n" + "\n".join(shares),
+def card(file: Path, settings: dict, rows: list[dict]) -> str:
+    """The model card of saved weights, given the settings and rows of their record."""
+    shares = [list(row.values()) for row in settings["quality"]]
+    table = "\n".join(
+        f"| {objects} | {blur:g} | " + " | ".join(f"{100 * each:.1f}" for each in rest) + " |"
+        for objects, blur, *rest in shares
     )
+    params = count_params(reader_.load(file.parent))
+    return cards.fill(NAME, file, settings, rows, params=params, table=table)
 
 
 def main(settings: ReaderSettings = SETTINGS, config: TrainConfig = CONFIG) -> None:
@@ -160,9 +128,7 @@ def main(settings: ReaderSettings = SETTINGS, config: TrainConfig = CONFIG) -> N
     kept |= {"sha256": cards.sha256(file), "quality": found}
     one, two = (100 * row["all_right"] for row in found if not row["blur"])
     share = f"everything read right: {one:.1f} % of held-out scenes with one object, {two:.1f} % "
-    cards.ship(card(file.parent, kept, rows), file, quality=share + "with two")
-    print(*found, f"{file} {file.stat().st_size / 1e6:.2f} MB", sep="\n")
-    print(records.save("mini_reader", settings=kept, results=rows))
+    cards.publish(card, file, kept, rows, quality=share + "with two")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
-from modarch_utils import profile, records, zoo
+from modarch_utils import profile, zoo
 from modarch_utils.data import cache, pairs, scenes
 from modarch_utils.devices import plain_attention
 from modarch_utils.measure import count_params
@@ -28,7 +28,6 @@ from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.history import History
 from modarch_utils.training.randomness import derive
 from recipes import cards, mini_sd_autoencoder
-from recipes.cards import Card
 from recipes.epochs import measured
 from recipes.latent_diffusion import LatentDiffusion, held_out_loss, train_latent_diffusion
 from recipes.mini_sd_autoencoder import SIZE, THREADS, save_sheet
@@ -230,47 +229,25 @@ def main(
     hashes = {file.relative_to(folder).as_posix(): cards.sha256(file) for file in files}
     settings = {"scenes": pairs.version(), "sha256": hashes, "size": asdict(size)}
     settings |= {"data": asdict(data), "training": asdict(config), "min_snr": MIN_SNR}
-    cards.ship(card(folder, settings, rows), folder / "model_index.json", hashes)
-    print(folder, f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
-    print(records.save("mini_sd", settings=settings, results=rows))
+    cards.publish(card, folder / "model_index.json", settings, rows, hashes)
 
 
-def card(folder: Path, settings: dict, rows: list[dict]) -> Card:
-    """What the model card says of a saved pipeline, given the settings and rows of its record."""
-    pipe = StableDiffusionPipeline.from_pretrained(folder)
-    parts = [("vae", "autoencoder"), ("unet", "U-Net"), ("text_encoder", "text model")]
-    counts = ", ".join(f"{name} {count_params(getattr(pipe, part)):,}" for part, name in parts)
-    vocabulary = ", ".join(mini_sd.vocabulary(pipe.tokenizer))
-    pixels, unet = pipe.vae.config.sample_size, pipe.unet.config
-    data, training = settings["data"], settings["training"]
-    return Card(
+def card(file: Path, settings: dict, rows: list[dict]) -> str:
+    """The model card of a saved pipeline, given the settings and rows of its record."""
+    pipe = StableDiffusionPipeline.from_pretrained(file.parent)
+    parts = ("vae", "unet", "text_encoder")
+    return cards.fill(
         NAME,
-        f"A `StableDiffusionPipeline` that draws rendered scenes of {pixels}×{pixels} pixels from "
-        f"a caption. Parameters: {counts}. Latents of {unet.sample_size}×{unet.sample_size} in "
-        f"{unet.in_channels} channels.",
-        code=f"""
-from diffusers import DiffusionPipeline
-
-from modarch_utils import zoo
-
-pipe = DiffusionPipeline.from_pretrained(zoo.folder("{NAME}"))
-image = pipe("a red torus on a checkerboard floor", guidance_scale={GUIDANCE}).images[0]
-""",
-        facts={
-            "Data": f"{data['singles']:,} scenes with one object, {data['pairs']:,} with two, and "
-            "their mirror images, with captions",
-            "Recipe": f"{cards.recipe('mini_sd_autoencoder')}, then {cards.recipe(NAME)}",
-            "Seed": f"{training['seed']}",
-            "Length": cards.length(
-                f"{training['epochs']} epochs of U-Net and text model", rows, "two threads"
-            ),
-            "Weights": "autoencoder and U-Net stored in float16, text model in float32",
-        }
-        | {f"`{file}`": f"sha256 `{digest}`" for file, digest in settings["sha256"].items()},
-        note=f"It knows these words and no other: {vocabulary}.",
-        limits="It is no small copy of Stable Diffusion: it has seen rendered scenes with one "
-        "object or two and no photograph. It has no safety checker, as it can draw nothing but "
-        "such scenes.",
+        file,
+        settings,
+        rows,
+        size=pipe.vae.config.sample_size,
+        latent=pipe.unet.config.sample_size,
+        channels=pipe.unet.config.in_channels,
+        counts={part: count_params(getattr(pipe, part)) for part in parts},
+        vocabulary=", ".join(mini_sd.vocabulary(pipe.tokenizer)),
+        guidance=GUIDANCE,
+        table="\n".join(f"| `{k}` | sha256 `{v}` |" for k, v in settings["sha256"].items()),
     )
 
 

@@ -13,7 +13,6 @@ from recipes import (
     dinov2_features,
     few_steps,
     mini_classifiers,
-    mini_dinov2,
     mini_dinov2_pretrained,
     mini_lcm,
     mini_lcm_lora,
@@ -21,29 +20,27 @@ from recipes import (
     mini_reader,
     mini_sd,
 )
-from recipes.cards import Card
 
-STUDENTS = {recipe.NAME: recipe for recipe in (mini_lcm, mini_lcm_lora, mini_pencil)}
-BACKBONES = {recipe.NAME: recipe for recipe in (mini_dinov2, mini_dinov2_pretrained)}
+RECIPES = {recipe.NAME: recipe for recipe in (mini_lcm, mini_lcm_lora, mini_pencil, mini_sd)}
+RECIPES |= dict.fromkeys(dinov2_features.SHIPPED, mini_dinov2_pretrained)
 
 
-def written(name: str) -> Card:
+def written(name: str) -> str:
     """What the recipe would write again, without training."""
-    folder, record = zoo.WEIGHTS / name, records.load(name.replace("-", "_"))
-    settings, rows = record["settings"], record["results"]
-    if name in STUDENTS:
-        return STUDENTS[name].card(zoo.path(name), settings, rows)
-    if name in BACKBONES:
-        measured = dinov2_features.quality(records.load(dinov2_features.NAME), name)
-        return BACKBONES[name].card(folder, settings, rows, measured)
-    if name == "mini-reader":
-        return mini_reader.card(folder, asdict(mini_reader.SETTINGS) | settings, rows)
-    return (mini_sd if name == "mini-sd" else mini_classifiers).card(folder, settings, rows)
+    zoo.folder(name)  # its weights are those that the zoo knows
+    file = zoo.WEIGHTS / zoo.find(name).location.replace(":", "/")
+    record = records.load(name.replace("-", "_"))
+    settings, more = record["settings"], {}
+    if name in dinov2_features.SHIPPED:
+        more["quality"] = dinov2_features.quality(records.load(dinov2_features.NAME), name)
+    if name == mini_reader.NAME:
+        return mini_reader.card(file, asdict(mini_reader.SETTINGS) | settings, record["results"])
+    return RECIPES.get(name, mini_classifiers).card(file, settings, record["results"], **more)
 
 
 @pytest.mark.parametrize("name", [c.name for c in zoo.CHECKPOINTS.values() if c.kind == "shipped"])
 def test_a_shipped_card_is_its_recipes(name):
-    assert written(name).text == (zoo.WEIGHTS / name / "README.md").read_text("utf-8")
+    assert written(name) == (zoo.WEIGHTS / name / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", few_steps.SHOWN)
@@ -69,7 +66,7 @@ quality = "good"
 [other]
 kind = "package"
 """
-CARD = Card("mini-x", "What.", "code()", {"Data": "none"}, "Much.")
+CARD = "# mini-x\n\nWhat it is.\n"
 
 
 @pytest.fixture
@@ -122,23 +119,28 @@ def test_a_list_is_begun(shipped):
     assert list(tomllib.loads(index.read_text("utf-8"))) == ["mini-x"]
 
 
-def test_a_card_names_its_weights(shipped):
+def test_a_card_says_what_is_known_of_the_weights(shipped, monkeypatch):
+    monkeypatch.setattr(cards, "TEMPLATES", shipped.parent)
+    holes = "{seed} {minutes:.0f} {params} {weights} | {sized_weights} {more}"
+    (shipped.parent / "x.md").write_text(holes, "utf-8")
+    rows = [{"seconds": 50}, {"seconds": 70}]
     said = f"sha256 `{cards.sha256(shipped)}`"
-    assert cards.weights(shipped) == f"`model.safetensors`, float16, {said}"
-    save_file({"weight": torch.ones(250_000)}, shipped)
-    text = cards.weights(shipped, size=True)
-    assert text.startswith("`model.safetensors`, float32, 1.00 MB, sha256 `")
+    assert cards.fill("x", shipped, {"seed": 3}, rows, more="größer") == (
+        f"3 2 2 `model.safetensors`, float16, {said} | `model.safetensors`, float16, 0.00 MB, "
+        f"{said} größer"
+    )
+    save_file({"weight": torch.ones(500, 500)}, shipped)
+    assert "250000 `model.safetensors`, float32, sha" in cards.fill(
+        "x", shipped, {"seed": 3}, rows, more=""
+    )
 
 
 def test_the_measured_part_of_a_card_is_replaced(shipped):
     cards.ship(CARD, shipped)
     with pytest.raises(ValueError, match="no section"):
         cards.write_quality(shipped.parent, "Good.")
-    parts = {"inherits": "A teacher's features.", "quality": "Not yet."}
-    cards.ship(Card(**vars(CARD) | parts), shipped)
-    file = shipped.parent / "README.md"
-    text = file.read_text("utf-8")
+    cards.ship(f"{CARD}\n{cards.QUALITY}\nNot yet.\n", shipped)
     for words in ("Good enough.", "Better.\n"):
         cards.write_quality(shipped.parent, words)
-    assert file.read_text("utf-8") == text.replace("Not yet.", "Better.")
-    assert "A teacher's features." in text
+    text = (shipped.parent / "README.md").read_text("utf-8")
+    assert text == f"{CARD}\n{cards.QUALITY}\nBetter.\n"

@@ -23,19 +23,16 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
         records.load("two")
 
 
-OF_SCENES = (
-    *("convnext_ladder", "masked_pretraining", "small_net_recipe", "inductive_bias", "transfer"),
-    *("scaling_law", "frozen_features", "progressive_scenes", "architecture_search"),
-    *("mini_dinov2_pretrained", "mini_dinov2", "dinov2_features", "mini_sd_autoencoder"),
-    *("mini_convnext", "mini_efficientnetv2"),
-)
-OF_PAIRS = ("mini_reader", "mini_sd", "few_steps")
+NAMES = sorted(file.stem for file in records.FOLDER.glob("*.json"))
+WITHOUT_SCENES = {"cost_of_length", "fused_map", "guidance_rate", "sequence_tasks"}
+WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's record tells of them
+STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "frozen_features"]
+STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
 
 
-@pytest.mark.parametrize("name", OF_SCENES + OF_PAIRS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SCENES])
 def test_shipped_records_belong_to_this_renderer(name):
-    renderer = pairs if name in OF_PAIRS else scenes
-    assert records.load(name)["settings"]["scenes"] == renderer.version()
+    assert records.load(name)["settings"]["scenes"] in (scenes.version(), pairs.version())
 
 
 WEIGHED = ("mini-reader", "mini-sd", "mini-convnext", "mini-efficientnetv2")
@@ -88,7 +85,7 @@ def cases(name: str, settings: dict) -> list[dict]:
     return [{"name": name, "kind": "training"} for name in names]
 
 
-@pytest.mark.parametrize("name", [n for n in OF_SCENES if "mini" not in n and "progr" not in n])
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_record_is_whole(name):
     record = records.load(name)
     seeds = record["settings"]["seeds"]
