@@ -1,215 +1,235 @@
 """Exercise 5, time for a picture: which calls the number is made of, and how.
 
-Work takes drawn seconds by a clock of the check's own, which student code reads as Python's.
+Work takes drawn seconds by a clock of the check's own, and nothing waits. So the number tells
+which calls were counted, and how, however busy the machine is.
 """
 
-import math
 import statistics
-from collections.abc import Callable, Iterator
-from itertools import product
+import time
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.timing import COLD, PROCESSOR, STATISTICS, Machine, pythons_clocks
-
-TRIALS = ((8, 5), (3, 7))
-"""Pictures and repeats; the repeats are odd, so that all notions of a median agree."""
-ROUNDED = 2e-4  # clocks, half precision and students round
-EXPECTED = {
-    "runs": "one number",
-    "warm": "a first call, or several, before the clock starts",
-    "repeats": "then as many timed calls as `repeats`",
-    "median": "the median of the timed calls",
-    "per picture": "divided by the number of pictures",
-    "milliseconds": "in thousandths of a second by the clock on the wall",
-}
-
-
-class Trial(NamedTuple):
-    """One call of the student's function."""
-
-    pictures: int
-    repeats: int
-    took: list[float]
-    """Seconds of each call of its work."""
-    came: float
-
-
-class Way(NamedTuple):
-    """A way to get a number, and the complaints about it by row."""
-
-    skip: int
-    """First calls that are not counted."""
-    number: Callable[[list[float], int], float]
-    """From the counted calls' seconds and the pictures."""
-    complaints: dict[str, str]
-
-
-def _first(seconds: list[float]) -> float:
-    return seconds[0]
-
-
-def _since_the_start(seconds: list[float]) -> float:
-    return statistics.median(np.cumsum(seconds).tolist())
-
-
-ONE_OF_MANY = (
-    (_first, {"warm": "The first call is measured, and it is slow: it allocates and chooses."}),
-    (statistics.median, {}),
-    *(
-        (make, {"median": words})
-        for name, (make, words) in STATISTICS.items()
-        if name not in ("median", "list")
-    ),
-    (
-        _since_the_start,
-        {
-            "median": "The clock is started once, before the loop, so each time holds all earlier "
-            "ones: start it anew for every call."
-        },
-    ),
-    (statistics.median_low, {}),
-    (statistics.median_high, {}),
+from modarch_utils.checks.core import (
+    Look,
+    Mutant,
+    Part,
+    Report,
+    Unusable,
+    agree,
+    mutants,
+    number,
+    one_row,
 )
-"""From several calls' seconds to one number, with complaints; the likely ones first."""
 
-_WHOLE = {"per picture": "This is the time of all pictures together: divide by their number."}
-_RATE = {"per picture": "This is pictures for a time: turn the fraction round."}
-_SECONDS = {"milliseconds": "These are seconds: times 1000."}
-UNITS = (
-    (lambda s, n: 1e3 * s / n, {}),
-    (lambda s, n: 1e3 * s, _WHOLE),
-    (lambda s, n: s / n, _SECONDS),
-    (lambda s, n: s, _WHOLE | _SECONDS),
-    (lambda s, n: n / s, _RATE),
-    (lambda s, n: n / s / 1e3, _RATE),
-    (lambda s, n: 1e3 * s / n / n, {"per picture": "Divided by the number of pictures twice."}),
-    (
-        lambda s, n: 1e6 * s / n,
-        {"milliseconds": "These are millionths of a second: divide by 1000."},
-    ),
-    (
-        lambda s, n: 1e9 * s / n,
-        {"milliseconds": "These are billionths, as clocks with _ns have them: divide by 1e6."},
-    ),
-    (lambda s, n: -1e3 * s / n, {"milliseconds": "Start and end are swapped: end - start."}),
-)
-CLOCKS = (
-    (1.0, {}),
-    (
-        PROCESSOR,
-        {
-            "milliseconds": "process_time counts the processor's work, and not the waiting: take "
-            "perf_counter."
-        },
-    ),
-)
+COLD = 20  # times slower is a first call
+TRIALS = ((8, (3, 0, 2, 4, 1)), (3, (1, 4, 0, 3, 6, 2, 5)))
+"""Pictures, and the order of times, from 0 for the shortest: of as many calls as `repeats` says.
+
+These are odd, so that all notions of a median agree. No mistake gives the right median twice.
+"""
+ROUNDED = 2e-4  # half precision and students round
 
 
 def check_time(
-    function: Callable[[Callable[[], object], int, int], float], seed: int = 0
+    function: Callable[[Callable[[], object], int, int, Callable[[], float]], float], seed: int = 0
 ) -> Report:
     """All findings on a function that measures the time for a picture.
 
     Args:
-        function: ``function(work, pictures, repeats)``: ``work()`` handles so many pictures; gives
-            milliseconds for one. It may read any of Python's clocks.
+        function: ``function(work, pictures, repeats, clock)``: ``work()`` handles so many pictures,
+            ``clock()`` gives seconds; the result is milliseconds for one picture.
         seed: decides how long the work takes.
     """
-    rows = Rows(EXPECTED)
-    seen: dict[str, Seen] = {}
-
-    def runs() -> Seen:
-        seen.update(_look(*_tries(function, seed)))
-        return RIGHT
-
-    rows.add("runs", runs)
-    for row in list(EXPECTED)[1:]:
-        rows.add(row, lambda row=row: seen.get(row, RIGHT), ("runs",))
-    return rows.report("milliseconds_per_picture")
+    return milliseconds_per_picture(seed).check(function)
 
 
-def _tries(function: Callable, seed: int) -> tuple[list[Trial], bool]:
-    """What came of each trial, and whether a clock was read."""
-    machines = [Machine(("work",), seed + k) for k in range(len(TRIALS))]
-    with pythons_clocks(lambda: sum(machine.now for machine in machines)) as reads:
-        came = [
-            call(function, machine.runs["work"], *trial)
-            for machine, trial in zip(machines, TRIALS, strict=True)
-        ]
-    trials = []
-    for machine, (pictures, repeats), number in zip(machines, TRIALS, came, strict=True):
-        if isinstance(number, bool) or not isinstance(number, int | float | np.number):
-            kind = "None" if number is None else f"a {type(number).__name__}"
-            raise Unusable(kind, "Return one number, a plain float.")
-        if not machine.order:
-            raise Unusable("work is never called", "Call it as `work()`.")
-        if not math.isfinite(number):
-            raise Unusable(f"{number}", "Was anything timed?")
-        trials.append(Trial(pictures, repeats, machine.took["work"], float(number)))
-    return trials, reads() > 0
+class Machine:
+    """A clock that nothing but `work` moves.
+
+    The first call is slow. The times of all others come again after `repeats` calls: so many calls
+    take the same times, however many have warmed up before them.
+    """
+
+    def __init__(self, order: tuple[int, ...], seed: int):
+        self.took = np.sort(np.random.default_rng(seed).lognormal(1.0, 0.5, len(order)))[[*order]]
+        self.now, self.calls, self.reads = 1000.0, 0, 0
+
+    def work(self) -> None:
+        usual = self.took[(self.calls - 1) % len(self.took)]
+        self.now += usual if self.calls else COLD * usual
+        self.calls += 1
+
+    def clock(self) -> float:
+        self.reads += 1
+        return self.now
 
 
-def _look(trials: list[Trial], read: bool) -> dict[str, Seen]:
-    """The rows that are wrong."""
-    first = trials[0]
-    if not read:
-        likely = "Read time.perf_counter() right before and right after each call of work()."
-        return {"milliseconds": wrong("a number, and no clock of `time` was read", likely)}
-    right = 1e3 * statistics.median(first.took[-first.repeats :]) / first.pictures
-    words = f"{first.came:.4g} where about {right:.4g} is right"
-    way = next((way for way in _ways(first) if all(_fits(way, trial) for trial in trials)), None)
-    if way is None:
-        likely = "Look at each of the times: which of them should count?"
-        if not first.came:
-            likely = "No call lies between two readings of the clock: start, work(), stop."
-        return _repeats(trials, None) | {"median": wrong(words, likely)}
-    found = {row: wrong(words, likely) for row, likely in way.complaints.items()}
-    if not way.skip and "warm" not in found:
-        found["warm"] = wrong(
-            f"{len(first.took)} calls, and all of them count",
-            f"The first call is slow, here {COLD} times, and it is among those that count: call "
-            "work() before the clock.",
+class Timed(NamedTuple):
+    """What came of one trial."""
+
+    repeats: int
+    calls: int
+    """Of the work."""
+    came: float | str
+    """The student's number, or words if the clock was never read."""
+
+
+def _timed(result: object, args: tuple) -> Timed:
+    machine, repeats = args[0].__self__, args[2]
+    came = number(result, "Return one number, a plain float.")
+    if not machine.calls:
+        raise Unusable("work is never called", "Call it as `work()`.")
+    return Timed(repeats, machine.calls, came if machine.reads else "the clock is never read")
+
+
+def _calls(trials: list[Timed]) -> str:
+    """How many calls there are: so many more than repeats, or which."""
+    if len({trial.calls - trial.repeats for trial in trials}) == 1:
+        return "as many as repeats, and a warm-up"
+    return ", ".join(f"{trial.calls} in all for repeats={trial.repeats}" for trial in trials)
+
+
+def _came(trials: list[Timed]) -> list[float | str]:
+    return [trial.came for trial in trials]
+
+
+def timed(
+    statistic: Callable[[np.ndarray], float] = np.median,
+    unit: Callable[[float, int], float] = lambda s, n: 1e3 * s / n,
+    before: int = 1,
+    calls: Callable[[int], int] = lambda repeats: repeats,
+    skip: int = 0,
+) -> Callable[[Callable, int, int, Callable], float]:
+    """The time for a picture, with some of its pieces replaced.
+
+    Args:
+        statistic: from the seconds of the counted calls to one number.
+        unit: from it and the number of pictures to what is returned.
+        before: calls that are not timed.
+        calls: from repeats to the number of timed calls.
+        skip: of these the first ones that do not count.
+    """
+
+    def function(work, pictures, repeats, clock):
+        _ = [work() for _ in range(before)]
+        at = [clock(), *((work(), clock())[1] for _ in range(calls(repeats)))]
+        return float(unit(statistic(np.diff(at)[skip:]), pictures))
+
+    return function
+
+
+SLOW = "it is slow: it allocates memory and chooses algorithms."
+COUNTS = (
+    f"The first call is slow, here {COLD} times, and it is among those that count: call work() "
+    "before the clock."
+)
+MEAN = "This is the mean, which one slow moment of the machine moves: take the median."
+SINCE = (
+    "The clock is started once, before the loop, so each time holds all earlier ones: start it "
+    "anew for every call."
+)
+COUNTED = (
+    (dict(), {}),
+    (dict(statistic=np.mean), {"median": MEAN}),
+    (dict(statistic=min), {"median": "This is the smallest: take the median."}),
+    (dict(statistic=max), {"median": "This is the largest: take the median."}),
+    (dict(statistic=sum), {"median": "This is the sum of all calls: take the median of them."}),
+    *(
+        (dict(statistic=make, before=before), {"median": words})
+        for make, words in (
+            (
+                lambda took: took[-1],
+                "This is the last call alone: keep all, and take their median.",
+            ),
+            (lambda took: statistics.median(np.cumsum(took)), SINCE),
         )
-    return found | _repeats(trials, way)
+        for before in (1, 2, 3)
+    ),
+    (
+        dict(statistic=lambda took: took[0], before=0),
+        {"warm": f"The first call is measured, and {SLOW}"},
+    ),
+    (dict(before=0), {"warm": COUNTS}),
+    (dict(before=0, calls=lambda repeats: repeats + 1), {"warm": COUNTS}),
+    (
+        dict(before=0, skip=1),
+        {"warm": "The first of the repeats is dropped: one call more, before they begin."},
+    ),
+)
+"""Which calls count, and as what; with the words about it by row."""
+WHOLE = {"per picture": "This is the time of all pictures together: divide by their number."}
+RATE = {"per picture": "This is pictures for a time: turn the fraction round."}
+SECONDS = {"milliseconds": "These are seconds: times 1000."}
+UNITS = (
+    (dict(), {}),
+    (dict(unit=lambda s, n: 1e3 * s), WHOLE),
+    (dict(unit=lambda s, n: s / n), SECONDS),
+    (dict(unit=lambda s, n: s), WHOLE | SECONDS),
+    (dict(unit=lambda s, n: n / s), RATE),
+    (dict(unit=lambda s, n: n / s / 1e3), RATE),
+    (
+        dict(unit=lambda s, n: 1e3 * s / n / n),
+        {"per picture": "Divided by the number of pictures twice."},
+    ),
+    (
+        dict(unit=lambda s, n: 1e6 * s / n),
+        {"milliseconds": "These are millionths of a second: divide by 1000."},
+    ),
+    (
+        dict(unit=lambda s, n: -1e3 * s / n),
+        {"milliseconds": "Start and end are swapped: end - start."},
+    ),
+)
+NO_CLOCK = "Call clock(), the one that is given, right before and right after each call of work()."
 
 
-def _repeats(trials: list[Trial], way: Way | None) -> dict[str, Seen]:
-    for trial in trials:
-        calls, repeats = len(trial.took), trial.repeats
-        counted = calls - (way.skip if way else min(1, calls - 1))
-        # A first call that is counted has a row of its own.
-        if counted == repeats or not (way and way.skip) and counted - 1 == repeats:
-            continue
-        words = f"{calls} calls in all for repeats={repeats}, of which {counted} count"
-        if calls == repeats:
-            likely = "The first of the repeats is dropped: one call more, before they begin."
-        else:
-            likely = "Time the work so many times, each call by itself."
-        return {"repeats": wrong(words, likely)}
-    return {}
+@cache
+def milliseconds_per_picture(seed: int = 0) -> Part:
+    """Work for two numbers of pictures and repeats."""
 
+    def case(pictures: int, order: tuple[int, ...]) -> tuple:
+        machine = Machine(order, seed + pictures)
+        return machine.work, pictures, len(order), machine.clock
 
-def _ways(trial: Trial) -> Iterator[Way]:
-    """Ways to get a number, the likely ones first."""
-    calls = len(trial.took)
-    usual = dict.fromkeys([max(calls - trial.repeats, 0), 1, 0])
-    rest = [skip for skip in range(calls - 1) if skip not in usual]
-    counted = [*product(ONE_OF_MANY, usual), *product(ONE_OF_MANY, rest)]
-    for ((make, a), skip), (scale, b), (share, c) in product(counted, UNITS, CLOCKS):
-        if make is not _first or not skip:
-            yield Way(
-                skip,
-                lambda took, n, make=make, scale=scale, share=share: scale(share * make(took), n),
-                a | b | c,
-            )
-
-
-def _fits(way: Way, trial: Trial) -> bool:
-    counted = trial.took[way.skip :]
-    if not counted:
-        return False
-    number = way.number(counted, trial.pictures)
-    return abs(trial.came - number) <= ROUNDED * abs(number)
+    cases = [partial(case, *trial) for trial in TRIALS]
+    known = tuple(
+        Mutant(counted_words | unit_words, timed(**counted, **unit))
+        for counted, counted_words in COUNTED
+        for unit, unit_words in UNITS
+        if counted or unit
+    )
+    known += mutants("milliseconds", {NO_CLOCK: lambda *args: timed()(*args[:3], time.time)})
+    nothing = "No call lies between two readings of the clock: start, work(), stop."
+    known += mutants("median", {nothing: timed(lambda took: 0, before=0)})
+    once = f"One call alone is timed, the first, and {SLOW} Warm up, then time `repeats` calls."
+    looks = (
+        one_row("runs", cases, "", view=len),
+        one_row(
+            "repeats",
+            cases,
+            "Time the work so many times, each call by itself.",
+            {once: timed(before=0, calls=lambda repeats: 1)},
+            _calls,
+        ),
+        Look(
+            ("median", "warm", "per picture", "milliseconds"),
+            cases,
+            "Look at each of the times: which of them should count?",
+            known,
+            _came,
+            partial(agree, tolerance=ROUNDED),
+            after=("repeats",),
+        ),
+    )
+    expected = {
+        "runs": "one number",
+        "warm": "a first call, or several, before the clock starts",
+        "repeats": "then as many timed calls as `repeats`",
+        "median": "the median of the timed calls",
+        "per picture": "divided by the number of pictures",
+        "milliseconds": "in thousandths of a second by the clock that is given",
+    }
+    return Part("milliseconds_per_picture", expected, timed(), looks, _timed)

@@ -2,10 +2,8 @@
 
 import json
 import statistics
-import time
 import timeit
 from functools import partial
-from time import monotonic_ns as ticks
 
 import numpy as np
 import timm
@@ -303,173 +301,127 @@ def argmax_of_scores(train, test):
 
 SVM = [pipeline, named_steps, one_by_one, by_hand, linear_kernel, argmax_of_scores]
 
-# milliseconds_per_picture(work, pictures, repeats)
+# milliseconds_per_picture(work, pictures, repeats, clock)
 
 
-def a_loop(work, pictures, repeats):
+def a_loop(work, pictures, repeats, clock):
     work()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return 1000 * statistics.median(times) / pictures
 
 
-def by_the_course(work, pictures, repeats):
-    return measure.latency(work, warmup=2, repeats=repeats).median * 1000 / pictures
+def by_the_course(work, pictures, repeats, clock):
+    found = measure.take_turns({"work": work}, warmup=2, rounds=repeats, clock=clock)
+    return found["work"].median * 1000 / pictures
 
 
-def nanoseconds(work, pictures, repeats):
+def nanoseconds(work, pictures, repeats, clock):
     for _ in range(3):
         work()
     times = np.empty(repeats)
     for i in range(repeats):
-        start = time.perf_counter_ns()
+        start = round(1e9 * clock())
         work()
-        times[i] = time.perf_counter_ns() - start
+        times[i] = round(1e9 * clock()) - start
     return float(np.median(times)) / 1e6 / pictures
 
 
-def all_but_the_first(work, pictures, repeats):
+def all_but_the_first(work, pictures, repeats, clock):
     times = []
     for _ in range(repeats + 1):
-        start = time.monotonic()
+        start = clock()
         work()
-        times.append((time.monotonic() - start) / pictures * 1e3)
+        times.append((clock() - start) / pictures * 1e3)
     return sorted(times[1:])[repeats // 2]
 
 
-def marks(work, pictures, repeats):
+def marks(work, pictures, repeats, clock):
     work()
-    at = [time.time()]
+    at = [clock()]
     for _ in range(repeats):
         work()
-        at.append(time.time())
+        at.append(clock())
     return np.median(np.diff(at)) * 1000 / pictures
 
 
-def of_tensors(work, pictures, repeats):
+def of_tensors(work, pictures, repeats, clock):
     def once():
-        start = time.perf_counter()
+        start = clock()
         work()
-        return time.perf_counter() - start
+        return clock() - start
 
     once()
     return torch.tensor([once() for _ in range(repeats)]).median().item() / pictures * 1000
 
 
-def a_name_of_its_own(work, pictures, repeats, now=time.time_ns):
+def by_timeit(work, pictures, repeats, clock):
     work()
-    times = []
-    for call in range(repeats):
-        clock = (ticks, now)[call % 2]
-        start = clock()
-        work()
-        times.append(clock() - start)
-    return sorted(times)[repeats // 2] / (1e6 * pictures)
+    times = timeit.repeat(work, timer=clock, number=1, repeat=repeats)
+    return statistics.median(times) * 1e3 / pictures
 
 
-def by_timeit(work, pictures, repeats):
-    work()
-    return statistics.median(timeit.repeat(work, number=1, repeat=repeats)) * 1e3 / pictures
+TIME = [a_loop, by_the_course, nanoseconds, all_but_the_first, marks, of_tensors, by_timeit]
+
+# compare(open_network, folder, train, test, clock)
 
 
-def on_a_busy_machine(work, pictures, repeats):
-    def slowly():
-        work()
-        time.sleep(0.02)
-
-    return a_loop(slowly, pictures, repeats)
-
-
-class Stopwatch:
-    def __enter__(self):
-        self.start = timeit.default_timer()
-        return self
-
-    def __exit__(self, *_):
-        self.seconds = timeit.default_timer() - self.start
-
-
-def with_a_stopwatch(work, pictures, repeats):
-    work()
-    watches = [Stopwatch() for _ in range(repeats)]
-    for watch in watches:
-        with watch:
-            work()
-    return np.median([watch.seconds for watch in watches]) / pictures * 1000
-
-
-TIME = [
-    a_loop,
-    by_the_course,
-    nanoseconds,
-    all_but_the_first,
-    marks,
-    of_tensors,
-    a_name_of_its_own,
-    by_timeit,
-    on_a_busy_machine,
-    with_a_stopwatch,
-]
-
-# compare(open_network, folder, train, test)
-
-
-def straight(open_network, folder, train, test):
-    start = time.perf_counter()
+def straight(open_network, folder, train, test, clock):
+    start = clock()
     prepare, embed = open_network(folder)
-    load_s = time.perf_counter() - start
+    load_s = clock() - start
     x, a = (slices(part[0], prepare, embed, 16) for part in (train, test))
-    start = time.perf_counter()
+    start = clock()
     accuracy = {q: pipeline((x, train[1][q]), (a, test[1][q])) for q in train[1]}
-    svm_s = time.perf_counter() - start
+    svm_s = clock() - start
     some = test[0][:10]
     batch = torch.stack([prepare(p) for p in some])
     return {
         "accuracy": accuracy,
         "load_s": load_s,
-        "prepare_ms": a_loop(lambda: [prepare(p) for p in some], len(some), 5),
-        "network_ms": a_loop(lambda: embed(batch), len(some), 5),
+        "prepare_ms": a_loop(lambda: [prepare(p) for p in some], len(some), 5, clock),
+        "network_ms": a_loop(lambda: embed(batch), len(some), 5, clock),
         "svm_s": svm_s,
     }
 
 
-def timed_first(open_network, folder, train, test):
-    row, start = {"network": folder}, time.monotonic()
+def timed_first(open_network, folder, train, test, clock):
+    row, start = {"network": folder}, clock()
     prepare, embed = open_network(folder)
-    row["load_s"] = time.monotonic() - start
+    row["load_s"] = clock() - start
     batch = prepare(test[0][0])[None].repeat(20, 1, 1, 1)
-    row["prepare_ms"] = nanoseconds(partial(prepare, test[0][0]), 1, 7)
-    row["network_ms"] = by_the_course(partial(embed, batch), 20, 3)
+    row["prepare_ms"] = nanoseconds(partial(prepare, test[0][0]), 1, 7, clock)
+    row["network_ms"] = by_the_course(partial(embed, batch), 20, 3, clock)
     features = [prepared_at_once(part[0], prepare, embed, 7) for part in (train, test)]
-    start = time.monotonic()
+    start = clock()
     row["accuracy"] = {
         question: one_by_one((features[0], labels), (features[1], test[1][question]))
         for question, labels in train[1].items()
     }
-    row["svm_s"] = time.monotonic() - start
+    row["svm_s"] = clock() - start
     return row
 
 
-def one_picture_at_a_time(open_network, folder, train, test):
-    began = time.time()
+def one_picture_at_a_time(open_network, folder, train, test, clock):
+    began = clock()
     prepare, embed = open_network(folder)
-    opened = time.time()
+    opened = clock()
     table = {id(p): embed(prepare(p)[None])[0].numpy() for p in (*train[0], *test[0])}
     x, a = (np.stack([table[id(p)] for p in part[0]]) for part in (train, test))
     svm_s, accuracy = 0.0, {}
     for question in test[1]:
-        start = time.time()
+        start = clock()
         accuracy[question] = named_steps((x, train[1][question]), (a, test[1][question]))
-        svm_s += time.time() - start
+        svm_s += clock() - start
     some = torch.stack([prepare(p) for p in test[0]])
     return dict(
         accuracy=accuracy,
         load_s=opened - began,
-        prepare_ms=a_loop(lambda: prepare(test[0][3]), 1, 9),
-        network_ms=a_loop(lambda: embed(some), len(some), 3),
+        prepare_ms=a_loop(lambda: prepare(test[0][3]), 1, 9, clock),
+        network_ms=a_loop(lambda: embed(some), len(some), 3, clock),
         svm_s=svm_s,
     )
 
