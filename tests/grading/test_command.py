@@ -27,14 +27,11 @@ def said(capsys, *arguments) -> str:
     return err
 
 
-def test_no_folder(course, capsys):
-    words = said(capsys, course / "clas", "--exercises", course / "exercises")
-    assert "There is no folder" in words and "clas:" in words
-
-
-def test_a_file_instead_of_a_folder(course, capsys):
+@pytest.mark.parametrize("name", ["clas", "file"])
+def test_no_folder(course, capsys, name):
     (course / "file").touch()
-    assert "no folder" in said(capsys, course / "file", "--exercises", course / "exercises")
+    words = said(capsys, course / name, "--exercises", course / "exercises")
+    assert "There is no folder" in words and f"{name}:" in words
 
 
 @pytest.mark.parametrize("files", [(), ("ada/notes.txt",), ("ada/homework.ipynb",)])
