@@ -53,15 +53,6 @@ def test_it_learns(change):
     assert torch.equal(model(x), type(model).forward(model, x))  # autocast is over
 
 
-def test_the_first_loss_is_torchs_with_label_smoothing():
-    config = replace(SHORT, epochs=1, batch_size=100, augment="none", label_smoothing=0.2)
-    images, labels = example.data()
-    logits = linear()(images / 127.5 - 1)
-    expected = nn.CrossEntropyLoss(label_smoothing=0.2)(logits, labels)
-    history = fit(linear(), (images, labels), None, config, progress=False)
-    assert history.step_loss[0] == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_mixups_smoothing_is_torchs_too():
     # Mixing images of one class leaves the label alone, so only the smoothing is to be seen.
     images, labels = torch.zeros(16, 3, 4, 4), torch.ones(16, dtype=torch.int64)
