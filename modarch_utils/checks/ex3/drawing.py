@@ -28,7 +28,7 @@ EXPECTED = {
 }
 SIDE = 6  # pixels of a patch
 GRID = (5, 8)
-TOLERANCE = 3  # pixels of the canvas, a twentieth of a patch's size on it
+TOLERANCE = 2  # pixels of the canvas, a thirtieth of a patch's size on it
 
 
 class Box(NamedTuple):
