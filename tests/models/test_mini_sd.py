@@ -12,6 +12,8 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from modarch_utils.data import scenes
@@ -40,7 +42,7 @@ def saved(tokenizer, tmp_path_factory):
     return pipe, folder, mini_sd.save(pipe, folder)
 
 
-@pytest.fixture(params=["made", "loaded"])
+@pytest.fixture(scope="module", params=["made", "loaded"])
 def either(request, tokenizer, saved):
     """The tokenizer, and what comes back from its folder."""
     if request.param == "made":
@@ -61,8 +63,13 @@ def test_each_word_of_each_caption_is_one_token(either):
     assert len(ids.unique(dim=0)) == 256
 
 
-def test_capitals_and_spaces_do_not_matter(either):
-    assert either("  A Red\tTORUS ").input_ids == either("a red torus").input_ids
+@given(st.lists(st.sampled_from(sorted(WORDS)), max_size=12), st.randoms(use_true_random=False))
+def test_capitals_and_spaces_do_not_matter(either, words, chance):
+    typed = [
+        chance.choice([" ", "\t", " \n"]) + "".join(chance.choice([c, c.upper()]) for c in word)
+        for word in words
+    ]
+    assert either("".join(typed)).input_ids == either(" ".join(words)).input_ids
 
 
 def test_strange_prompts_do_not_break(either):
@@ -149,14 +156,6 @@ def test_a_stranger_loads_the_folder(saved, tmp_path):
     params = sum(p.numel() for part in (pipe.vae, pipe.unet) for p in part.parameters())
     assert sum(f.stat().st_size for f in files[1:]) < 2 * params + 60_000
     assert next(pipe.unet.parameters()).dtype == torch.float32  # saving leaves it as it was
-
-
-def test_the_default_fits_its_share_of_the_weights(tokenizer):
-    config = MiniSDConfig()
-    halves = (mini_sd.autoencoder(config), mini_sd.unet(config))
-    count = sum(p.numel() for part in halves for p in part.parameters())
-    text = sum(p.numel() for p in mini_sd.text_model(tokenizer, config).parameters())
-    assert 2 * count + 4 * text < 9e6
 
 
 @pytest.mark.parametrize("channels", [(8, 8, 8, 8), (8, 8, 8)])
