@@ -293,6 +293,21 @@ def _root(covariance: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
+def channel_cosine_distance(x: Tensor) -> float:
+    """How different the channels of a feature map are (ConvNeXt V2, section 4.1).
+
+    The mean of ``(1 - cos(x_i, x_j)) / 2`` over all pairs of channels, each channel taken as a
+    vector over the positions, and over images. 0: every channel shows the same; near 0.5: they
+    are unrelated. A channel that is zero everywhere is unrelated to all others, and to itself.
+
+    Args:
+        x: features ``(N, H, W, C)``.
+    """
+    channels = torch.nn.functional.normalize(x.flatten(1, 2).double(), dim=1)  # (N, HW, C)
+    similarity = channels.transpose(1, 2) @ channels  # (N, C, C)
+    return ((1 - similarity) / 2).mean().item()
+
+
 def _in_turns(
     steps: Mapping[T, Step],
     warmup: int,
@@ -331,18 +346,3 @@ def _latency(seconds: list[float]) -> Latency:
 def _quartiles(values: Iterable[float]) -> list[float]:
     quartiles = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
     return torch.tensor(list(values), dtype=torch.float64).quantile(quartiles).tolist()
-
-
-def channel_cosine_distance(x: torch.Tensor) -> float:
-    """How different the channels of a feature map are (ConvNeXt V2, section 4.1).
-
-    The mean of ``(1 - cos(x_i, x_j)) / 2`` over all pairs of channels, each channel taken as a
-    vector over the positions, and over images. 0: every channel shows the same; near 0.5: they
-    are unrelated. A channel that is zero everywhere is unrelated to all others, and to itself.
-
-    Args:
-        x: features ``(N, H, W, C)``.
-    """
-    channels = torch.nn.functional.normalize(x.flatten(1, 2).double(), dim=1)  # (N, HW, C)
-    similarity = channels.transpose(1, 2) @ channels  # (N, C, C)
-    return ((1 - similarity) / 2).mean().item()
