@@ -53,39 +53,24 @@ def check_patch_map(
     return patch_map(seed).check(function)
 
 
-# The matrix: vectors of unit length, their products. A mistake is another length or another end.
+# The matrix, and others that are taken for it: from (rows, columns, dim) to (patches, patches).
+
+
+def _dot(x: Tensor, other: Tensor | None = None) -> Tensor:
+    other = x if other is None else other
+    return x.reshape(-1, x.shape[-1]) @ other.reshape(-1, x.shape[-1]).mT
 
 
 def _unit(x: Tensor) -> Tensor:
     return x / x.square().sum(-1, keepdim=True).sqrt()
 
 
-def _products(unit: Callable = _unit, then: Callable = torch.clone) -> Callable:
-    """The matrix, with other vectors than unit ones, or something done to it."""
-
-    def function(x: Tensor) -> Tensor:
-        v = unit(x).reshape(-1, x.shape[-1])
-        return then(v @ v.mT)
-
-    return function
+def _cosines(x: Tensor) -> Tensor:
+    return _dot(_unit(x))
 
 
-def _distances(then: Callable, unit: Callable = torch.clone) -> Callable:
-    """The matrix of the distances of the vectors' tips, with something done to it."""
-
-    def function(x: Tensor) -> Tensor:
-        v = unit(x).flatten(0, 1)
-        return then((v[:, None] - v).norm(dim=-1))
-
-    return function
-
-
-def _one_side(transpose: bool) -> Callable:
-    def function(x: Tensor) -> Tensor:
-        products = _unit(x).flatten(0, 1) @ x.flatten(0, 1).T
-        return products.T if transpose else products
-
-    return function
+def _apart(x: Tensor) -> Tensor:
+    return (x.flatten(0, 1)[:, None] - x.flatten(0, 1)).norm(dim=-1)
 
 
 def _stretch(c: Tensor) -> Tensor:
@@ -95,78 +80,72 @@ def _stretch(c: Tensor) -> Tensor:
 AXIS = "The length is taken along the wrong axis, {}: sum over the last one, dim."
 TIPS = "It is the distance of the vectors' tips: take the cosine of their angle."
 WEIGHTS = "A softmax makes weights of them: leave cosines as they are."
-SOFTMAX = partial(torch.softmax, dim=-1)
-PLAIN = partial(_products, torch.clone)
 LENGTHS = {
-    "Nothing is normalised: divide each vector by its length first.": PLAIN(),
+    "Nothing is normalised: divide each vector by its length first.": _dot,
     "Only one side is normalised: divide both by their lengths.": (
-        _one_side(False),
-        _one_side(True),
+        lambda x: _dot(_unit(x), x),
+        lambda x: _dot(x, _unit(x)),
     ),
-    AXIS.format("over all patches"): _products(lambda x: F.normalize(x.flatten(0, 1), dim=0)),
-    AXIS.format("over rows"): _products(partial(F.normalize, dim=0)),
-    AXIS.format("over columns (F.normalize has dim=1 by default)"): _products(F.normalize),
-    "This is attention's scale: divide by the vectors' lengths instead.": PLAIN(
-        lambda dot: dot / SIZE**0.5
+    AXIS.format("over all patches"): lambda x: _dot(F.normalize(x.flatten(0, 1), dim=0)),
+    AXIS.format("over rows"): lambda x: _dot(F.normalize(x, dim=0)),
+    AXIS.format("over columns (F.normalize has dim=1 by default)"): lambda x: _dot(F.normalize(x)),
+    "This is attention's scale: divide by the vectors' lengths instead.": (
+        lambda x: _dot(x) / SIZE**0.5
     ),
-    "One number for the whole matrix is not enough: each vector has its own length.": PLAIN(
-        lambda dot: dot / dot.max()
+    "One number for the whole matrix is not enough: each vector has its own length.": (
+        lambda x: _dot(x) / _dot(x).max()
     ),
-    "`norm()` without `dim` is one number for all: each vector has its own length.": _products(
-        lambda x: x / x.norm()
+    "`norm()` without `dim` is one number for all: each vector has its own length.": (
+        lambda x: _dot(x / x.norm())
     ),
-    "The root is missing: the length is the root of the sum of squares.": _products(
-        lambda x: x / x.square().sum(-1, keepdim=True)
+    "The root is missing: the length is the root of the sum of squares.": (
+        lambda x: _dot(x / x.square().sum(-1, keepdim=True))
     ),
-    f"This is cdist. {TIPS}": _distances(torch.clone),
-    TIPS: tuple(map(_distances, (torch.square, torch.neg, lambda d: 1 / (1 + d)))),
-    "The mean over all patches is subtracted: the cosine takes vectors as they are.": _products(
-        lambda x: _unit(x - x.mean((0, 1)))
+    f"This is cdist. {TIPS}": _apart,
+    TIPS: (lambda x: _apart(x) ** 2, lambda x: -_apart(x), lambda x: 1 / (1 + _apart(x))),
+    "The mean over all patches is subtracted: the cosine takes vectors as they are.": (
+        lambda x: _cosines(x - x.mean((0, 1)))
     ),
-    WEIGHTS: PLAIN(SOFTMAX),
+    WEIGHTS: lambda x: _dot(x).softmax(-1),
 }
 PAIRS = {
     "They are stretched to 0 and 1 by the smallest and largest: leave cosines as they are.": (
-        _products(then=_stretch)
+        lambda x: _stretch(_cosines(x))
     ),
-    WEIGHTS: _products(then=SOFTMAX),
+    WEIGHTS: lambda x: _cosines(x).softmax(-1),
 }
 DISTANCE = "A distance grows where similarity shrinks: the cosine itself is meant."
 ENDS = {
-    "This is another length (p=1): the root of the sum of squares is meant.": _products(
-        partial(F.normalize, p=1, dim=-1)
+    "This is another length (p=1): the root of the sum of squares is meant.": (
+        lambda x: _dot(F.normalize(x, p=1, dim=-1))
     ),
-    "The diagonal is emptied, but a patch is like itself: 1.": _products(
-        then=lambda c: c - c.diag().diag()
+    "The diagonal is emptied, but a patch is like itself: 1.": (
+        lambda x: _cosines(x).fill_diagonal_(0)
     ),
-    "Similarity is shifted to 0 to 1: leave it between -1 and 1.": _products(
-        then=lambda c: (c + 1) / 2
-    ),
-    "Negative similarities are cut off (clamp, relu): -1 says something else than 0.": _products(
-        then=torch.relu
+    "Similarity is shifted to 0 to 1: leave it between -1 and 1.": lambda x: (_cosines(x) + 1) / 2,
+    "Negative similarities are cut off (clamp, relu): -1 says something else than 0.": (
+        lambda x: _cosines(x).relu()
     ),
     "The sign is lost (abs, a square): opposite directions are not alike.": (
-        _products(then=torch.abs),
-        _products(then=torch.square),
+        lambda x: _cosines(x).abs(),
+        lambda x: _cosines(x) ** 2,
     ),
-    f"This is 1 less the cosine. {DISTANCE}": _products(then=lambda c: 1 - c),
-    f"This is Euclid's. {DISTANCE}": _distances(torch.clone, _unit),
-    f"This is Euclid's, squared. {DISTANCE}": _distances(torch.square, _unit),
-    "The sign is the wrong way round.": _products(then=torch.neg),
+    f"This is 1 less the cosine. {DISTANCE}": lambda x: 1 - _cosines(x),
+    f"This is Euclid's. {DISTANCE}": lambda x: _apart(_unit(x)),
+    f"This is Euclid's, squared. {DISTANCE}": lambda x: _apart(_unit(x)) ** 2,
+    "The sign is the wrong way round.": lambda x: -_cosines(x),
     "acos makes angles of them: leave cosines as they are.": (
-        _products(then=lambda c: c.clamp(-1, 1).acos()),
-        _products(then=lambda c: c.clamp(-1, 1).acos().rad2deg()),
+        lambda x: _cosines(x).clamp(-1, 1).acos(),
+        lambda x: _cosines(x).clamp(-1, 1).acos().rad2deg(),
     ),
     "Each vector's own mean is subtracted (a correlation): the cosine takes vectors as they "
-    "are.": _products(lambda x: _unit(x - x.mean(-1, keepdim=True))),
+    "are.": lambda x: _cosines(x - x.mean(-1, keepdim=True)),
 }
 ORDER = {
-    "Flatten (rows, columns, dim) as it is: row by row.": _products(
-        lambda x: _unit(x.transpose(0, 1))
-    ),
+    "Flatten (rows, columns, dim) as it is: row by row.": lambda x: _cosines(x.transpose(0, 1)),
     "Rows and columns of the matrix have one order, that of the patches.": (
-        _products(then=lambda c: c.flip(0)),
-        _products(then=lambda c: c.flip(1)),
+        lambda x: _cosines(x).flip(0),
+        lambda x: _cosines(x).flip(1),
     ),
 }
 
@@ -210,32 +189,20 @@ def cosine(seed: int = 0) -> Part:
         "float64": "stays float64",
         "input": "is the same after the call as before",
     }
+    own = "Divide each patch's vector by its own length."
     shared = (
         "Something is taken over all patches (a mean, a largest value, a softmax): a pair's "
         "similarity needs its two vectors and nothing else."
     )
     rounded = "Something is rounded, in half precision, or an epsilon is added that is too large."
     roughly = partial(agree, tolerance=1e-3)
-    one = [given(x)]
+    exactly = partial(agree, tolerance=1e-5)
+    one, longer, replaced = [given(x)], [given(x), given(longer)], [given(x), given(other)]
     looks = (
         one_row("runs", one, "", view=len),
+        one_row("lengths", longer, own, LENGTHS, _change, same=roughly),
         one_row(
-            "lengths",
-            [given(x), given(longer)],
-            "Divide each patch's vector by its own length.",
-            LENGTHS,
-            _change,
-            same=roughly,
-            after=("runs",),
-        ),
-        one_row(
-            "pairs",
-            [given(x), given(other)],
-            shared,
-            PAIRS,
-            _change_elsewhere,
-            same=roughly,
-            after=("lengths",),
+            "pairs", replaced, shared, PAIRS, _change_elsewhere, same=roughly, after=("lengths",)
         ),
         Look(
             ("ends", "order"),
@@ -245,17 +212,11 @@ def cosine(seed: int = 0) -> Part:
             same=roughly,
             after=("pairs",),
         ),
-        one_row(
-            "same numbers",
-            one,
-            rounded,
-            same=partial(agree, tolerance=1e-5),
-            after=("ends", "order"),
-        ),
-        Property("float64", same_dtype(given(x.double()), SAME_DTYPE), ("runs",)),
-        Property("input", keeps_arguments(*one, changed=IN_PLACE), ("runs",)),
+        one_row("same numbers", one, rounded, same=exactly, after=("ends", "order")),
+        Property("float64", same_dtype(given(x.double()), SAME_DTYPE)),
+        Property("input", keeps_arguments(*one, changed=IN_PLACE)),
     )
-    return Part("cosine_similarity", expected, _products(), looks, _matrix, _matrix_hint)
+    return Part("cosine_similarity", expected, _cosines, looks, _matrix, _matrix_hint)
 
 
 def _matrix(result: object, args: tuple) -> Tensor:
@@ -289,8 +250,12 @@ def _matrix_hint(message: str, args: tuple) -> str:
 Grid = tuple[int, int]
 
 
+def _number(rows: int, columns: int, row: int, column: int) -> int:
+    return row * columns + column
+
+
 def _map(
-    number: Callable = lambda rows, columns, row, column: row * columns + column,
+    number: Callable = _number,
     values: Callable = lambda row, number: row,
     layout: Callable = lambda row, grid: row.view(grid),
 ) -> Callable[[Tensor, Grid, Grid], Tensor]:
@@ -308,56 +273,46 @@ def _put(value: Callable) -> Callable:
     return lambda row, number: row.where(torch.arange(len(row)) != number, value(row))
 
 
-COUNTED = "Class token and registers are counted, but the matrix has patches alone."
-ROW_BY_ROW = "Patches come row by row: reshape to (rows, columns)."
+NUMBERS = {
+    "Row and column are swapped: the place is (row, column), not (x, y).": (
+        lambda rows, columns, row, column: column * columns + row
+    ),
+    "Counted down the columns: patches are counted row by row.": (
+        lambda rows, columns, row, column: column * rows + row
+    ),
+    "A row has as many patches as there are columns: row * columns + column.": (
+        lambda rows, columns, row, column: row * rows + column
+    ),
+    "Class token and registers are counted, but the matrix has patches alone.": (
+        lambda *place: _number(*place) + 1,
+        lambda *place: _number(*place) + 5,
+    ),
+    "Off by one: rows and columns count from 0.": lambda *place: _number(*place) - 1,
+}
+VALUES = {
+    "The patch itself is left out: its own similarity, 1, belongs to the map.": (
+        _put(lambda row: 0),
+        _put(torch.min),
+    ),
+    "Values are shifted: leave them between -1 and 1.": lambda row, _: (row + 1) / 2,
+    "Values are stretched to 0 and 1: then no two maps can be compared.": (
+        lambda row, _: _stretch(row)
+    ),
+    "Negative values are cut off.": lambda row, _: row.relu(),
+    "This is a distance: leave similarities as they are.": lambda row, _: 1 - row,
+}
+LAYOUTS = {
+    "Patches come row by row: reshape to (rows, columns).": (
+        lambda row, grid: row.view(grid[::-1]).T,
+        lambda row, grid: row.view(grid).flip(0),
+        lambda row, grid: row.view(grid).flip(1),
+    )
+}
 MAPS = combined(
     _map,
-    number=(
-        "which patch",
-        {
-            "Row and column are swapped: the place is (row, column), not (x, y).": (
-                lambda rows, columns, row, column: column * columns + row
-            ),
-            "Counted down the columns: patches are counted row by row.": (
-                lambda rows, columns, row, column: column * rows + row
-            ),
-            "A row has as many patches as there are columns: row * columns + column.": (
-                lambda rows, columns, row, column: row * rows + column
-            ),
-            COUNTED: (
-                lambda rows, columns, row, column: row * columns + column + 1,
-                lambda rows, columns, row, column: row * columns + column + 5,
-            ),
-            "Off by one: rows and columns count from 0.": (
-                lambda rows, columns, row, column: row * columns + column - 1
-            ),
-        },
-    ),
-    values=(
-        "values",
-        {
-            "The patch itself is left out: its own similarity, 1, belongs to the map.": (
-                _put(lambda row: 0),
-                _put(torch.min),
-            ),
-            "Values are shifted: leave them between -1 and 1.": lambda row, number: (row + 1) / 2,
-            "Values are stretched to 0 and 1: then no two maps can be compared.": (
-                lambda row, number: _stretch(row)
-            ),
-            "Negative values are cut off.": lambda row, number: row.relu(),
-            "This is a distance: leave similarities as they are.": lambda row, number: 1 - row,
-        },
-    ),
-    layout=(
-        "places",
-        {
-            ROW_BY_ROW: (
-                lambda row, grid: row.view(grid[::-1]).T,
-                lambda row, grid: row.view(grid).flip(0),
-                lambda row, grid: row.view(grid).flip(1),
-            )
-        },
-    ),
+    number=("which patch", NUMBERS),
+    values=("values", VALUES),
+    layout=("places", LAYOUTS),
 )
 
 
@@ -381,8 +336,8 @@ def patch_map(seed: int = 0) -> Part:
     other = "One row of the matrix, reshaped, is all: number row * columns + column."
     looks = (
         one_row("runs", cases, "", view=len),
-        Look(rows, cases, other, MAPS, after=("runs",)),
-        Property("input", keeps_arguments(cases[0], changed=IN_PLACE), ("runs",)),
+        Look(rows, cases, other, MAPS),
+        Property("input", keeps_arguments(cases[0], changed=IN_PLACE)),
     )
     return Part("patch_map", expected, _map(), looks, _one_map, _map_hint)
 
