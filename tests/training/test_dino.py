@@ -39,10 +39,8 @@ def step(net, **options):
 
 
 def test_sinkhorn_shares_out_samples_and_prototypes():
-    q = dino.sinkhorn_knopp(0.1 * random(40, K), 0.05)
-    torch.testing.assert_close(q.sum(1), torch.ones(40))
-    torch.testing.assert_close(q.sum(0), torch.full((K,), 40 / K), rtol=0.4, atol=0)
     q = dino.sinkhorn_knopp(0.1 * random(40, K), 0.05, iterations=100)
+    torch.testing.assert_close(q.sum(1), torch.ones(40))
     torch.testing.assert_close(q.sum(0), torch.full((K,), 40 / K), rtol=1e-4, atol=0)
 
 
@@ -53,24 +51,6 @@ def test_sinkhorn_is_the_alternation_written_out():
         q = q / q.sum(0)
         q = q / q.sum(1)[:, None]
     torch.testing.assert_close(dino.sinkhorn_knopp(logits, 0.05), q)
-
-
-def test_a_prototype_that_all_prefer_is_levelled():
-    logits, favour = 0.1 * random(10, K), 5 * random(K, seed=1)
-    levelled = dino.sinkhorn_knopp(logits + favour, 0.05)
-    torch.testing.assert_close(levelled, dino.sinkhorn_knopp(logits, 0.05), atol=1e-4, rtol=0)
-    assert not torch.allclose((logits + favour).softmax(1), logits.softmax(1), atol=0.1)
-
-
-def test_centring_takes_away_what_all_outputs_share():
-    net, logits, favour = model(centring="ema", centre_momentum=0.0), random(10, K), random(K)
-    centre = torch.zeros(K)
-    net.balance(logits, centre, 0.1)  # with no momentum the centre is this batch's mean
-    torch.testing.assert_close(centre, logits.mean(0))
-    expected = net.balance(logits, centre, 0.1)
-    net.balance(logits + favour, centre, 0.1)
-    levelled = net.balance(logits + favour, centre, 0.1)
-    torch.testing.assert_close(levelled, expected, atol=1e-5, rtol=0)
 
 
 def test_the_centre_is_a_running_mean_of_earlier_batches():
@@ -100,23 +80,6 @@ def test_dino_loss_is_the_sum_over_different_crops():
                     terms.append(-sum(targets[t, n, k] * log_p[k] for k in range(K)))
     assert len(terms) == 8 * 7
     torch.testing.assert_close(dino.dino_loss(student, targets), torch.stack(terms).mean())
-
-
-def test_a_crop_is_never_compared_with_itself():
-    student, targets = random(2, 7, K).requires_grad_(), probabilities(2, 7, K)
-    targets[1] = 0  # only the first crop's answer is left, and it may teach the second crop alone
-    dino.dino_loss(student, targets).backward()
-    assert not student.grad[0].any()
-    assert student.grad[1].any()
-
-
-def test_a_constant_output_costs_ln_k():
-    uniform = torch.full((5, 7, K), 0.3)
-    loss = dino.dino_loss(uniform, probabilities(2, 7, K))
-    assert loss.item() == pytest.approx(math.log(K), rel=1e-5)
-    mask = torch.tensor([[True, False, True], [False, False, False]])
-    loss = dino.ibot_loss(uniform[0, :2], probabilities(2, K), mask)
-    assert loss.item() == pytest.approx(math.log(K), rel=1e-5)
 
 
 def test_ibot_loss_is_a_mean_of_means_over_masked_patches():
@@ -165,13 +128,6 @@ def test_koleo_is_the_sum_over_nearest_neighbours():
         expected -= math.log(min((unit[i] - unit[j]).norm().item() for j in range(9) if j != i)) / 9
     assert dino.koleo_loss(x).item() == pytest.approx(expected, rel=1e-4)
     torch.testing.assert_close(dino.koleo_loss(3 * x), dino.koleo_loss(x))
-
-
-def test_koleo_pushes_a_close_pair_apart():
-    x = torch.tensor([[1.0, 0.05], [1.0, -0.05], [-1.0, 0.0]], requires_grad=True)
-    before = F.pairwise_distance(x[0], x[1]).item()
-    dino.koleo_loss(x).backward()
-    assert F.pairwise_distance(*(x - 1e-3 * x.grad)[:2], eps=0).item() > before * 1.05
 
 
 def test_koleo_survives_equal_features_and_refuses_one():
@@ -317,18 +273,6 @@ def test_diagnostics_tell_the_collapses_apart():
     assert behind.kl == pytest.approx(math.log(K), rel=1e-5)
 
 
-def test_training_steps_lower_the_divergence():
-    net = model(teacher_temperature=(0.05, 0.05))
-    optimizer = torch.optim.AdamW(net.student.parameters(), lr=3e-3)
-    kl = []
-    for _ in range(40):
-        out = dino.train_step(
-            net, optimizer, batch()[:2], batch()[2], temperature=0.05, momentum=0.99
-        )
-        kl.append(dino.diagnostics(out.targets[0], out.student[1], out.features[:4]).kl)
-    assert kl[-1] < 0.5 * kl[0]
-
-
 def test_a_loss_that_is_not_finite_stops_the_run():
     net = model()
     nn.init.constant_(net.student["dino"].prototypes, math.nan)
@@ -387,16 +331,20 @@ def short_training(steps=250, **options):
     return dino.Diagnostics(*torch.tensor(found[-20:]).mean(0).tolist())
 
 
-def test_with_all_safeguards_answers_differ_and_are_learnt():
-    found = short_training()
-    assert found.entropy_of_mean > 0.9 and found.spread > 0.9
-    explained = (1 - found.mean_entropy) * math.log(32) - found.kl
-    assert found.mean_entropy < 0.8 and explained > 0.4
+@pytest.fixture(scope="module")
+def healthy():
+    return short_training()
+
+
+def test_with_all_safeguards_answers_differ_and_are_learnt(healthy):
+    assert healthy.entropy_of_mean > 0.9 and healthy.spread > 0.9
+    explained = (1 - healthy.mean_entropy) * math.log(32) - healthy.kl
+    assert healthy.mean_entropy < 0.8 and explained > 0.4
 
 
 @pytest.mark.parametrize("name", COLLAPSES)
-def test_each_safeguard_holds_off_its_collapse(name):
+def test_each_safeguard_holds_off_its_collapse(name, healthy):
     options, collapsed = COLLAPSES[name]
     found = short_training(**options)
     assert collapsed(found), found
-    assert not collapsed(short_training())
+    assert not collapsed(healthy)
