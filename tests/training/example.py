@@ -46,6 +46,12 @@ def network(drop_path: float = 0.0) -> nn.Module:
     )
 
 
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two networks hold the same numbers, bit for bit."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
 def die_at(model: nn.Module, step: int) -> None:
     """Makes the `step`-th training forward (from 0) the process's last."""
     seen = iter(range(step + 1))

@@ -17,6 +17,7 @@ from modarch_utils.training import latent_consistency as lc
 from modarch_utils.training.config import TrainConfig
 from modarch_utils.training.consistency import ConsistencyConfig
 from recipes.latent_diffusion import LatentDiffusion, train_latent_diffusion
+from tests.training.example import same
 
 TINY = MiniSDConfig(
     image_size=16,
@@ -84,11 +85,6 @@ def inputs(n=3):
 def distil(trained, student, config=CONFIG, **options):
     pipe, latents, prompts = trained
     return lc.distil(pipe.unet, student, latents, prompts, config, progress=False, **options)
-
-
-def same(a, b):
-    ours, theirs = a.state_dict(), b.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
 
 
 @pytest.mark.parametrize("dim", [4, 64, 256])
@@ -159,13 +155,6 @@ def test_adapters_lie_where_lcm_loras_do():
     assert count_params(lora(unet), trainable=True) == expected
 
 
-def test_adapters_alone_receive_gradients():
-    student, (x, t, text) = lora(mini_sd.unet(TINY), moved=0.1), inputs()
-    student(x, t, text).sample.square().sum().backward()
-    for name, value in student.named_parameters():
-        assert ("lora_" in name) == (value.grad is not None and bool(value.grad.any())), name
-
-
 def test_adapters_cannot_be_added_to():
     with pytest.raises(ValueError, match="rank must be at least 1, not 0"):
         lc.add_lora(mini_sd.unet(TINY), 0)
@@ -181,14 +170,6 @@ def test_prompts_are_encoded_as_by_the_pipeline():
     torch.testing.assert_close(prompts.of(torch.arange(5)), text)
     torch.testing.assert_close(prompts.empty, empty[:1])
     assert len(prompts.text) == 2
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4, 8, 50])
-def test_times_of_a_scheduler_made_from_mini_sds(steps):
-    scheduler = LCMScheduler.from_config(mini_sd.scheduler().config)
-    scheduler.set_timesteps(steps)
-    assert scheduler.timesteps.tolist() == consistency.sampling_times(steps, ConsistencyConfig())
-    assert not scheduler.config.clip_sample
 
 
 @pytest.mark.parametrize("steps", [1, 4])
