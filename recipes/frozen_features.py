@@ -67,17 +67,9 @@ def features(stream: int, pretrained: bool) -> np.ndarray:
     return torch.cat([model(part) for part in images.split(50)]).numpy()
 
 
-def labelled(per_class: int, seed: int) -> torch.Tensor:
-    """Indices of ``per_class`` training scenes of each shape, drawn by ``seed``."""
-    rng = torch.Generator().manual_seed(seed)
-    order = torch.randperm(SETTINGS.pool, generator=rng)
-    shape = load(SETTINGS.image_size)[0].shape[order]
-    return torch.cat([order[shape == c][:per_class] for c in range(len(scenes.SHAPES))])
-
-
 def one_run(method: str, per_class: int, lr: float, seed: int) -> dict:
     """Learn from the labelled scenes; accuracies in percent. ``lr`` is 0 where nothing is tuned."""
-    index = labelled(per_class, seed)
+    index = streams.labelled(load(SETTINGS.image_size)[0].shape, per_class, seed)
     if method in ("frozen", "untrained"):
         return regress(method == "frozen", index)
     return scratch(32 if method == "scratch_32" else SETTINGS.image_size, index, lr, seed)

@@ -2,7 +2,7 @@
 
 ``python -m recipes.NAME`` takes the cores of this machine. ``--cluster ADDRESS`` sends the same
 jobs to a Dask scheduler instead, which may have many machines: ``dask scheduler`` prints its
-address, and ``dask worker ADDRESS --nthreads 1 --nworkers auto`` on each machine, in a clone of the
+address, and ``dask worker ADDRESS --nthreads 1 --nworkers -1`` on each machine, in a clone of the
 course, gives it one worker for each core.
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from modarch_utils.data import scenes
@@ -22,6 +23,19 @@ def shapes(counts: Sequence[int], image_size: int, framing: str = "close") -> li
     """Images and their shapes: ``counts[i]`` of stream i."""
     sets = (load(n, image_size, stream, framing) for stream, n in enumerate(counts))
     return [(each.images, each.shape) for each in sets]
+
+
+def labelled(shape: Tensor, per_class: int, seed: int) -> Tensor:
+    """Indices of ``per_class`` scenes of each shape, drawn by ``seed``; fewer are among more.
+
+    Args:
+        shape: ``(N,)`` of the scenes to choose from.
+        per_class: how many of each.
+        seed: of the draw.
+    """
+    order = torch.randperm(len(shape), generator=torch.Generator().manual_seed(seed))
+    drawn = shape[order]
+    return torch.cat([order[drawn == c][:per_class] for c in range(len(scenes.SHAPES))])
 
 
 def percent(share: float) -> float:

@@ -79,13 +79,6 @@ def load(settings: TransferSettings = SETTINGS) -> list[scenes.Scenes]:
     return [streams.load(n, settings.image_size, i, settings.framing) for i, n in counts]
 
 
-def labelled(per_class: int, seed: int, settings: TransferSettings = SETTINGS) -> Tensor:
-    """Indices of ``per_class`` scenes of each shape, drawn by ``seed``; fewer are among more."""
-    order = torch.randperm(settings.pool, generator=torch.Generator().manual_seed(seed))
-    shape = load(settings)[0].shape[order]
-    return torch.cat([order[shape == c][:per_class] for c in range(CLASSES)])
-
-
 def network(pretrained: bool, classes: int, seed: int = 0) -> nn.Module:
     """EfficientNet-Lite0 with a new classifier (0 classes: pooled features), ready to be used."""
     with seeded(seed):
@@ -105,7 +98,7 @@ def one_run(
     ``train_seconds`` is the processor's time for learning alone; ``probe`` has the features of
     the labelled scenes in it.
     """
-    index = labelled(per_class, seed, settings)
+    index = streams.labelled(load(settings)[0].shape, per_class, seed)
     if method == "probe":
         return probe(index, settings)
     return train(method, index, lr, seed, settings)

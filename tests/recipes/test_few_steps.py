@@ -72,22 +72,16 @@ def test_from_a_reader_to_the_table(bench, monkeypatch, capsys):
     index = zoo.WEIGHTS / cards.INDEX
     with index.open("a", encoding="utf-8") as file:
         file.writelines(f"\n[{name}]\n" for name in few_steps.SHOWN)
-    begun = []
-    pipes = set()
-    real_draw = few_steps.draw
+    begun, pipes, real_draw = [], set(), few_steps.draw
 
     def watched(pipe, prompts, **options):
+        given = []  # to the network, call by call
+        with pipe.unet.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][:1])):
+            images = real_draw(pipe, prompts, **options)
         if len(prompts) == 8:
             pipes.add(pipe)
-            before = pipe.unet.register_forward_pre_hook(
-                lambda _, inputs: begun.append((options["seed"], inputs[0][:1].clone()))
-            )
-            start = len(begun)
-            with before:
-                images = real_draw(pipe, prompts, **options)
-            del begun[start + 1 :]  # what the first call was given
-            return images
-        return real_draw(pipe, prompts, **options)
+            begun.append((options["seed"], given[0].clone()))
+        return images
 
     monkeypatch.setattr(few_steps, "draw", watched)
     grid = {
@@ -136,11 +130,9 @@ def test_from_a_reader_to_the_table(bench, monkeypatch, capsys):
     )
     assert not torch.allclose(strong, weak) and not torch.allclose(lora, plain)
     # A picture does not depend on its batch.
-    pair = real_draw(
-        few_steps.pipeline("lcm"), prompts, guidance=3.0, **options | {"steps": 2, "batch_size": 4}
-    )
-    alone = real_draw(
-        few_steps.pipeline("lcm"), prompts, guidance=3.0, **options | {"steps": 2, "batch_size": 1}
+    options |= {"guidance": 3.0, "steps": 2}
+    pair, alone = (
+        real_draw(few_steps.pipeline("lcm"), prompts, **options | {"batch_size": n}) for n in (4, 1)
     )
     torch.testing.assert_close(pair, alone, atol=1e-4, rtol=0)
 

@@ -58,10 +58,15 @@ def tiny(place, monkeypatch):
     return place
 
 
-def record(folder, name, key):
-    kept = json.loads((folder / f"{name}.json").read_text("utf-8"))
+def made(folder, name, key):
+    """The file that a recipe wrote, its weights and the settings of its record, all looked at."""
+    file = zoo.WEIGHTS / listed(name)["location"].replace(":", "/")
+    weights = load_file(file)
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    assert all(value.any() for value in weights.values())
+    kept = json.loads((folder / f"{name.replace('-', '_')}.json").read_text("utf-8"))
     assert [row[key] for row in kept["results"]] == [1, 2]
-    return kept["settings"]
+    return file, weights, kept["settings"]
 
 
 def shipped(**components):
@@ -145,14 +150,8 @@ def test_lcm_lora(tiny, capsys, monkeypatch):
     # It goes on with what was printed last: the sheet is what the stop cost.
     assert printed.count("step 1: loss") == 2 and printed.count("step 2: loss") == 1
     assert Image.open(tiny / "runs" / "mini_lcm_lora" / "step-00002.png").width > 100
-    folder = zoo.WEIGHTS / "mini-lcm-lora"
-    file = folder / "pytorch_lora_weights.safetensors"
-    weights = load_file(file)
-    assert {value.dtype for value in weights.values()} == {torch.float16}
-    assert all(value.any() for value in weights.values())
-    listed("mini-lcm-lora")
-    assert f"{len(weights) // 2} layers" in (folder / "README.md").read_text("utf-8")
-    settings = record(tiny, "mini_lcm_lora", "step")
+    file, weights, settings = made(tiny, "mini-lcm-lora", "step")
+    assert f"{len(weights) // 2} layers" in file.with_name("README.md").read_text("utf-8")
     assert settings["rank"] == 8 and 0 < settings["trainable_share"] < 1
     before = file.read_bytes()
     make()  # finished: it writes the same again
@@ -168,14 +167,11 @@ def test_lcm_lora(tiny, capsys, monkeypatch):
 def test_lcm(tiny, capsys):
     mini_lcm.main(small(mini_lcm.PLAN))
     assert capsys.readouterr().out.count("loss") == 2
+    file, *_ = made(tiny, "mini-lcm", "step")
     assert listed("mini-lcm")["parts"] == {"config.json": ""}
-    folder = zoo.WEIGHTS / "mini-lcm"
-    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
-    assert {value.dtype for value in weights.values()} == {torch.float16}
-    unet = UNet2DConditionModel.from_pretrained(folder)
+    unet = UNet2DConditionModel.from_pretrained(file.parent)
     assert {p.dtype for p in unet.parameters()} == {torch.float32}
     assert unet.time_embedding.cond_proj.weight.any()  # it was zero before
-    record(tiny, "mini_lcm", "step")
 
     plain = shipped(unet=unet)
     plain.scheduler = LCMScheduler.from_config(plain.scheduler.config)
@@ -212,10 +208,7 @@ def test_pencil(tiny, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert printed.count("epoch 1:") == printed.count("epoch 2:") == 1
     assert Image.open(tiny / "runs" / "mini_pencil" / "epoch-002.png").width > 100
-    weights = load_file(zoo.WEIGHTS / "mini-pencil" / "pytorch_lora_weights.safetensors")
-    assert all(value.any() for value in weights.values())
-    listed("mini-pencil")
-    record(tiny, "mini_pencil", "epoch")
+    made(tiny, "mini-pencil", "epoch")
     random_lora("mini-lcm-lora", 0, 2)
     pipe = shipped()
     load(pipe, "mini-lcm-lora", "lcm")

@@ -7,7 +7,7 @@ import torch
 
 from modarch_utils import records
 from modarch_utils.data import scenes
-from recipes import transfer
+from recipes import streams, transfer
 
 SMALL = replace(
     transfer.SETTINGS,
@@ -23,11 +23,11 @@ SMALL = replace(
 
 def test_labels_are_balanced_and_nest(place):
     shape = transfer.load(SMALL)[0].shape
-    one, three = (transfer.labelled(k, 1, SMALL) for k in (1, 3))
+    one, three = (streams.labelled(shape, k, seed=1) for k in (1, 3))
     assert shape[one].bincount().tolist() == [1] * 8
     assert shape[three].bincount().tolist() == [3] * 8
     assert set(one.tolist()) < set(three.tolist())
-    assert set(one.tolist()) != set(transfer.labelled(1, 2, SMALL).tolist())
+    assert set(one.tolist()) != set(streams.labelled(shape, 1, seed=2).tolist())
 
 
 @pytest.mark.parametrize("method", ["probe", *transfer.TRAINED])
