@@ -5,7 +5,7 @@ import torch
 
 from modarch_utils.checks import ex5
 from modarch_utils.checks.ex5 import stretch
-from tests.checks.ex5 import right, wrong, wrong_open
+from tests.checks.ex5 import right, wrong_open
 from tests.checks.mistakes import assert_names
 
 CHECKS = {
@@ -43,7 +43,7 @@ def test_right_answers_pass(check, answer):
         assert report.points(5) == 5
 
 
-@pytest.mark.parametrize(("check", "answer", "rows", "words"), every(wrong_open, wrong))
+@pytest.mark.parametrize(("check", "answer", "rows", "words"), every(wrong_open))
 def test_each_mistake_is_named(check, answer, rows, words):
     assert_names(check(answer), set(rows.split("|")), words)
 
@@ -65,12 +65,6 @@ def test_an_unwritten_function_gets_no_points(check):
 
 def unwritten(*_):
     raise NotImplementedError()
-
-
-@pytest.mark.parametrize("part", ["EXTRACT"])
-def test_it_does_not_depend_on_the_seed(part):
-    for answer, rows, words in answers(part, wrong):
-        assert_names(CHECKS[part](answer, 1), set(rows.split("|")), words)
 
 
 def test_the_check_leaves_the_callers_random_numbers_alone():

@@ -1,23 +1,18 @@
 """Exercise 5, features of many pictures: all of them, in order, a batch at a time."""
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
+from modarch_utils.checks.core import Part, Report, Unusable, agree, one_row, returned
 
 DIM = 3
-EXPECTED = {
-    "runs": "one array or tensor (N, D), N the number of pictures",
-    "all pictures": "every picture has its row, also where the last batch is not full",
-    "order": "row i belongs to picture i",
-    "own preparation": "each picture goes through prepare, and what comes out goes to embed",
-    "batches": "full batches of batch_size, and at most one smaller",
-    "features": "as embed gives them",
-}
+SAME = 1e-5
 
 
 def check_extract(function: Callable, seed: int = 0) -> Report:
@@ -27,44 +22,35 @@ def check_extract(function: Callable, seed: int = 0) -> Report:
         function: ``function(pictures, prepare, embed, batch_size)`` gives (N, D).
         seed: decides the numbers of pictures and the features.
     """
-    draw = np.random.default_rng(seed)
-    size = int(draw.integers(5, 8))
-    trials = [
-        _Trial(function, 3 * size + int(draw.integers(1, 4)), size, seed),
-        _Trial(function, 2 * size, size, seed + 1),
-        _Trial(function, size - 2, size, seed + 2),
-    ]
-    rows = Rows(EXPECTED)
-
-    def each(look: Callable[[_Trial], Seen]) -> Callable[[], Seen]:
-        return lambda: next((seen for trial in trials if not (seen := look(trial)).passed), RIGHT)
-
-    rows.add("runs", each(_Trial.runs))
-    rows.add("own preparation", each(_Trial.own), ("runs",))
-    rows.add("all pictures", each(_Trial.everyone), ("runs",))
-    rows.add("order", each(_Trial.order), ("runs", "all pictures", "own preparation"))
-    rows.add("batches", each(_Trial.batches), ("runs",))
-    rows.add("features", each(_Trial.features), ("runs", "all pictures", "own preparation"))
-    return rows.report("extract")
+    return extract(seed).check(function)
 
 
-class _Trial:
+class Trial:
     """Pictures that carry their number, and functions that keep account of it.
 
-    Feature 0 of a picture is its number; the others are random.
+    Attributes:
+        table: the right features (N, D).
+        seen: numbers of the pictures that were prepared.
+        sizes: of the batches that were embedded.
+        strange: whether something was embedded that prepare had not made.
+        rows: the student's features.
     """
 
-    def __init__(self, function: Callable, n: int, size: int, seed: int):
-        self.function, self.n, self.size = function, n, size
+    rows: np.ndarray
+
+    def __init__(self, n: int, size: int, seed: int):
+        self.size = size
         self.table = np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
         # Numbers in no order, so that sorting is seen.
-        self.codes = np.random.default_rng(seed + 1).permutation(200)[:n] + 20
+        codes = np.random.default_rng(seed + 1).permutation(200)[:n] + 20
+        self.row = {int(code): row for row, code in enumerate(codes)}
         self.seen: list[int] = []
         self.sizes: list[int] = []
         self.strange = False
 
-    def pictures(self) -> list[Image.Image]:
-        return [Image.new("RGB", (6, 6), (int(code), 9, 3)) for code in self.codes]
+    def args(self) -> tuple[list[Image.Image], Callable, Callable, int]:
+        pictures = [Image.new("RGB", (6, 6), (code, 9, 3)) for code in self.row]
+        return pictures, self.prepare, self.embed, self.size
 
     def prepare(self, picture: Image.Image) -> Tensor:
         code = picture.getpixel((0, 0))[0]
@@ -72,115 +58,187 @@ class _Trial:
         return torch.full((3, 4, 4), code / 8 - 20)
 
     def embed(self, batch: Tensor) -> Tensor:
-        if not isinstance(batch, Tensor) or batch.shape[1:] != (3, 4, 4):
+        codes = []
+        if isinstance(batch, Tensor) and batch.shape[1:] == (3, 4, 4):
+            codes = ((batch[:, 0, 0, 0] + 20) * 8).round().int().tolist()
+        if not codes or not self.row.keys() >= set(codes):
             self.strange = True
             return torch.zeros(len(batch), DIM)
         self.sizes.append(len(batch))
-        codes = ((batch[:, 0, 0, 0] + 20) * 8).round().long()
-        known = {int(code): row for code, row in zip(self.codes, self.table, strict=True)}
-        if any(int(code) not in known for code in codes):
-            self.strange = True
-            return torch.zeros(len(batch), DIM)
-        return torch.tensor(np.stack([known[int(code)] for code in codes]))
+        return torch.from_numpy(self.table[[self.row[code] for code in codes]])
 
-    def runs(self) -> Seen:
-        result = call(self.function, self.pictures(), self.prepare, self.embed, self.size)
-        if result is None:
-            return wrong("None", "The function ends without `return`.")
-        if isinstance(result, tuple | list):
-            return wrong(
-                f"a {type(result).__name__} of {len(result)}",
-                "These are batches: join them, torch.cat or np.concatenate.",
-            )
-        if isinstance(result, Tensor):
-            result = result.detach().cpu().numpy()
-        if not isinstance(result, np.ndarray):
-            raise Unusable(f"a {type(result).__name__}", "Return one array or tensor (N, D).")
-        if result.shape == (DIM, self.n) and self.n != DIM:
-            return wrong(f"{result.shape}", "Pictures are the rows: transpose it.")
-        if result.ndim == 3:
-            return wrong(f"{result.shape}", "Batches are stacked: join them (cat, not stack).")
-        if result.ndim != 2 or result.shape[1] != DIM:
-            return wrong(
-                f"{result.shape} for {self.n} pictures with {DIM} features each",
-                "A row for each picture, a column for each feature.",
-            )
-        self.result = result
-        return RIGHT
-
-    def own(self) -> Seen:
-        if not self.seen and len(self.result):
-            return wrong(
-                "prepare is never called",
-                "Another preprocessing is used: every network has its own, prepare.",
-            )
+    def own(self) -> str:
+        """What is done with prepare."""
+        if not self.seen:
+            return "prepare is never called"
         if self.strange:
-            return wrong(
-                "embed is given something else than what prepare made",
-                "Stack what prepare gives to (N, 3, S, S), and change nothing about it.",
-            )
-        if len(self.seen) > self.n:
-            return wrong(
-                f"prepare is called {len(self.seen)} times for {self.n} pictures",
-                "Pictures are prepared more than once: prepare each batch where it is used.",
-            )
-        return RIGHT
+            return "embed is given something else than what prepare made"
+        often = len(self.seen) > len(self.row)
+        return "prepared more than once" if often else "each picture is prepared once"
 
-    def everyone(self) -> Seen:
-        n, size, came = self.n, self.size, len(self.result)
-        if came == n:
-            return RIGHT
-        words = f"{came} rows for {n} pictures in batches of {size}"
-        if came == n // size * size:
-            return wrong(words, "The last batch is dropped because it is not full (drop_last?).")
-        if came == (n - 1) % size + 1:
-            return wrong(words, "Only the last batch is left: collect all of them.")
-        if came == min(n, size):
-            return wrong(words, "Only the first batch is left: `return` stands inside the loop.")
-        if came == -(-n // size):
-            return wrong(words, "A row for each batch: features are averaged over pictures.")
-        if came == -(-n // size) * size:
-            return wrong(words, "The last batch is filled up, and the filling is left in.")
-        return wrong(words, "Count the batches, and the rows of each.")
+    def places(self) -> list[int]:
+        """For each row the picture that it belongs to; in order if its numbers are no picture's."""
+        apart = np.abs(self.rows[:, None] - self.table).max(2)
+        known = (apart.min(1) < SAME).all()
+        return (apart.argmin(1) if known else np.arange(len(apart))).tolist()
 
-    def order(self) -> Seen:
-        if self._rows(self.table):
-            return RIGHT
-        if sorted(map(tuple, self.result.tolist())) != sorted(map(tuple, self.table.tolist())):
-            return RIGHT  # other numbers: the row on features speaks of them
-        if self._rows(self.table[::-1]):
-            return wrong("the pictures' rows backwards", "New batches are put in front: append.")
-        return wrong(
-            "the right rows in another order",
-            "Labels no longer fit: the loader shuffles (shuffle=True is for training), or sorts.",
+
+def _read(result: object, args: tuple) -> Trial:
+    """What came of a trial. Raises Unusable for anything but one array or tensor."""
+    if isinstance(result, tuple | list):
+        likely = "These are batches: join them, torch.cat or np.concatenate."
+        raise Unusable(f"a {type(result).__name__} of {len(result)}", likely)
+    rows = returned(result, np.ndarray | Tensor, "Return one array or tensor (N, D).")
+    trial = args[1].__self__
+    trial.rows = rows.detach().cpu().numpy() if isinstance(rows, Tensor) else rows
+    return trial
+
+
+def _hint(message: str, args: tuple) -> str:
+    if "equal size" in message:
+        return "Batches are stacked, and the last one is smaller: join them (cat, not stack)."
+    if "non-empty" in message or "at least one array" in message:
+        return "No batch is left where the only one is not full: is the last one dropped?"
+    return ""
+
+
+def _extract(
+    feed: Callable[[Callable], Callable] = lambda prepare: prepare,
+    size: Callable[[int, int], int] = lambda n, size: size,
+    keep: Callable[[list[Tensor], int], list[Tensor]] = lambda parts, size: parts,
+    then: Callable[[Tensor], Tensor] = lambda rows: rows,
+) -> Callable:
+    """The features, with some of its pieces replaced.
+
+    Args:
+        feed: from the network's own prepare to the one that is used.
+        size: of batches, from the number of pictures and batch_size.
+        keep: from each batch's features to those that are joined.
+        then: from the features (N, D) to what is returned.
+    """
+
+    def function(pictures, prepare, embed, batch_size):
+        inputs = torch.stack([*map(feed(prepare), pictures)])
+        parts = [embed(part) for part in inputs.split(size(len(pictures), batch_size))]
+        return then(torch.cat([torch.empty(0, DIM), *keep(parts, batch_size)]))
+
+    return function
+
+
+KNOWN = {
+    "runs": {"Pictures are the rows: transpose it.": _extract(then=lambda rows: rows.T)},
+    "own preparation": {
+        "Another preprocessing is used: every network has its own, prepare.": _extract(
+            lambda prepare: lambda picture: torch.zeros(3, 4, 4)
+        ),
+        "Stack what prepare gives to (N, 3, S, S), and change nothing about it.": _extract(
+            lambda prepare: lambda picture: prepare(picture) + 99
+        ),
+        "Pictures are prepared more than once: prepare each batch where it is used.": _extract(
+            lambda prepare: lambda picture: [prepare(picture) for _ in range(2)][0]
+        ),
+    },
+    "all pictures": {
+        "The last batch is dropped because it is not full (drop_last?).": _extract(
+            keep=lambda parts, size: [part for part in parts if len(part) == size]
+        ),
+        "Only the last batch is left: collect all of them.": _extract(
+            keep=lambda parts, size: parts[-1:]
+        ),
+        "Only the first batch is left: `return` stands inside the loop.": _extract(
+            keep=lambda parts, size: parts[:1]
+        ),
+        "A row for each batch: features are averaged over pictures.": _extract(
+            keep=lambda parts, size: [part.mean(0, keepdim=True) for part in parts]
+        ),
+        "The last batch is filled up, and the filling is left in.": _extract(
+            keep=lambda parts, size: [F.pad(part, (0, 0, 0, size - len(part))) for part in parts]
+        ),
+    },
+    "order": {
+        "New batches are put in front: append.": (
+            _extract(then=lambda rows: rows.flip(0)),
+            _extract(keep=lambda parts, size: parts[::-1]),
         )
+    },
+    "batches": {
+        "All at once do not fit into memory: batch_size at a time.": _extract(
+            size=lambda n, size: n
+        ),
+        "More calls than needed: a network is fast on full batches.": _extract(
+            size=lambda n, size: 1
+        ),
+    },
+    "features": {
+        "They are divided by their lengths: leave them as they are.": _extract(then=F.normalize),
+        "They are standardised here already, on whatever set is passed: that is the classifier's "
+        "part, with the training set's numbers.": tuple(
+            _extract(then=lambda rows, n=n: (rows - rows.mean(0)) / rows.std(0, correction=n))
+            for n in (0, 1)
+        ),
+    },
+}
+"""For each row its mistakes."""
+ROWS = {
+    "runs": (
+        "one array or tensor (N, D), N the number of pictures",
+        "A row for each picture, a column for each feature.",
+        lambda trial: list(trial.rows.shape[1:]),
+    ),
+    "all pictures": (
+        "every picture has its row, also where the last batch is not full",
+        "Count the batches, and the rows of each.",
+        lambda trial: len(trial.rows),
+    ),
+    "order": (
+        "row i belongs to picture i",
+        "Labels no longer fit: the loader shuffles (shuffle=True is for training), or sorts.",
+        Trial.places,
+    ),
+    "own preparation": (
+        "each picture goes through prepare, and what comes out goes to embed",
+        "Every network has its own preprocessing, prepare.",
+        Trial.own,
+    ),
+    "batches": (
+        "full batches of batch_size, and at most one smaller",
+        "Go through the pictures batch_size at a time, and embed each batch once.",
+        lambda trial: sorted(trial.sizes, reverse=True),
+    ),
+    "features": ("as embed gives them", "Return what embed gave.", lambda trial: trial.rows),
+}
+"""For each row what is expected, words for what no mistake explains, and what is compared."""
+AFTER = {
+    "all pictures": ("runs",),
+    "own preparation": ("runs",),
+    "batches": ("runs", "own preparation"),
+    "order": ("runs", "all pictures", "own preparation"),
+    "features": ("runs", "all pictures", "own preparation", "order"),
+}
 
-    def batches(self) -> Seen:
-        if self.strange or not self.sizes:
-            return RIGHT  # another row speaks of it
-        words = f"batches of {', '.join(map(str, self.sizes))} where batch_size is {self.size}"
-        if max(self.sizes) > self.size:
-            return wrong(words, "All at once do not fit into memory: batch_size at a time.")
-        if len(self.sizes) > -(-self.n // self.size):
-            return wrong(words, "More calls than needed: a network is fast on full batches.")
-        return RIGHT
 
-    def features(self) -> Seen:
-        mine, right = self.result, self.table
-        if self._rows(right) or self.order().passed is False:
-            return RIGHT
-        lengths = np.linalg.norm(right, axis=1, keepdims=True)
-        if self._rows(right / lengths):
-            return wrong(
-                "rows of length 1", "They are divided by their lengths: leave them as they are."
-            )
-        if abs(mine.mean(0)).max() < 1e-4:
-            return wrong(
-                "columns with mean 0",
-                "They are standardised here already, on whatever set is passed: that is the "
-                "classifier's part, with the training set's numbers.",
-            )
-        return wrong("other numbers", "Return what embed gave.")
+@cache
+def extract(seed: int = 0) -> Part:
+    """Pictures of which the last batch is not full, is full, and is the only one."""
+    draw = np.random.default_rng(seed)
+    size = int(draw.integers(5, 8))
+    numbers = 3 * size + int(draw.integers(1, 4)), 2 * size, size - 2
+    cases = [lambda n=n, k=k: Trial(n, size, seed + k).args() for k, n in enumerate(numbers)]
 
-    def _rows(self, table: np.ndarray) -> bool:
-        return self.result.shape == table.shape and np.allclose(self.result, table, atol=1e-5)
+    def view(row: str, trials: list[Trial]) -> list:
+        return [*map(ROWS[row][2], trials)]
+
+    looks = tuple(
+        one_row(
+            row,
+            cases,
+            ROWS[row][1],
+            known,
+            partial(view, row),
+            same=partial(agree, tolerance=SAME),
+            after=AFTER.get(row, ()),
+        )
+        for row, known in KNOWN.items()
+    )
+    expected = {row: words for row, (words, *_) in ROWS.items()}
+    return Part("extract", expected, _extract(), looks, _read, _hint)

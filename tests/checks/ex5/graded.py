@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from modarch_utils.checks import ex5
-from modarch_utils.checks.ex5 import svm, table, timed
+from modarch_utils.checks.ex5 import extract as features
+from modarch_utils.checks.ex5 import stretch, svm, table, timed
 from tests.checks.answers import Graded, outcome
 
 
@@ -22,6 +23,20 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+def extract(function, seed):
+    found = []
+    for n in (1, 8, 11):
+        pictures, sizes = list(np.random.default_rng(seed).normal(size=(n, 2, 3))), []
+
+        def embed(batch, sizes=sizes):
+            sizes.append(batch.shape)
+            return batch.mean(1)
+
+        rows = outcome(function, pictures, torch.from_numpy, embed, 4)
+        found += [rows, [tuple(shape) for shape in sizes]]
+    return found
 
 
 def blobs(draw, n, classes=3):
@@ -77,10 +92,35 @@ def compare(function, seed):
     return [row, sum(code < 60 for code in passes)]
 
 
+def choose_strength(function, seed):
+    draw, found = np.random.default_rng(seed), []
+    for order in (1, -1):
+        train, val = blobs(draw, 60, 2), blobs(draw, 80, 2)
+        strengths = [1e-5, 1e-4, 1e-2, 1.0][::order]
+        found += [outcome(function, train, val, strengths), strengths]
+    return found
+
+
+def knn_accuracy(function, seed):
+    draw = np.random.default_rng(seed)
+    return [outcome(function, blobs(draw, 60), blobs(draw, 50), k) for k in (1, 3, 5)]
+
+
+def mean_and_error(function, seed):
+    draw = np.random.default_rng(seed)
+    return [outcome(function, draw.uniform(size=n).tolist()) for n in range(6)]
+
+
 GRADED = {
+    "extract": Graded(ex5.check_extract, extract, features.extract),
     "svm_accuracy": Graded(ex5.check_svm_accuracy, svm_accuracy, svm.svm_accuracy),
     "milliseconds_per_picture": Graded(
         ex5.check_time, milliseconds_per_picture, timed.milliseconds_per_picture
     ),
     "compare": Graded(ex5.check_compare, compare, table.compare),
+    "choose_strength": Graded(
+        stretch.check_choose_strength, choose_strength, stretch.choose_strength
+    ),
+    "knn_accuracy": Graded(stretch.check_knn, knn_accuracy, stretch.knn_accuracy),
+    "mean_and_error": Graded(stretch.check_mean_and_error, mean_and_error, stretch.mean_and_error),
 }
