@@ -16,13 +16,7 @@ from tests.training import example
 ROOT = Path(__file__).parents[2]
 SHORT = TrainConfig(epochs=2, batch_size=16)
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def identical(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -68,17 +62,6 @@ def test_a_finished_run_comes_back_at_once(tmp_path):
     history = fit(again, train, val, SHORT, out=tmp_path, progress=False)
     assert history == expected
     assert identical(again.state_dict(), first.state_dict())
-
-
-def test_stopping_is_like_a_kill(tmp_path):
-    train = example.data()
-    straight, halting = example.network(), example.network()
-    fit(straight, train, None, SHORT, progress=False)
-    part = fit(halting, train, None, SHORT, out=tmp_path, stop_after=1, progress=False)
-    assert part.epochs == 1
-    whole = fit(halting, train, None, SHORT, out=tmp_path, progress=False)
-    assert whole.epochs == 2
-    assert identical(halting.state_dict(), straight.state_dict())
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path):
