@@ -10,13 +10,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from modarch_utils.checks.core import Look, Part, Report, near, one_row, returned, tensor
+from modarch_utils.checks.core import Part, Report, near, one_row, returned, tensor
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 
 DIM, LAYERS = 12, 2
@@ -121,17 +120,8 @@ def _layers(ours: DinoVisionTransformer, pixels: Tensor, case: Case) -> list[tup
     ]
 
 
-class Found(NamedTuple):
-    """How a result can be had from the network."""
-
-    layer: str = "none of the network's vectors"
-    start: dict[str, int] | None = None
-    """The token that is taken for the first patch."""
-    layout: str | None = None
-    """A key of :data:`LAYOUTS`."""
-
-
-def _identify(result: Tensor, args: tuple) -> Found:
+def _identify(result: Tensor, args: tuple) -> dict[str, object]:
+    """How a result can be had from the network: a layer's name, the first token, and a layout."""
     _, pixels, case, ours = args
     right = 1 + case.registers
     starts = sorted(range(right + 1), key=lambda start: start != right)
@@ -140,8 +130,9 @@ def _identify(result: Tensor, args: tuple) -> Found:
             for layout, arrange in LAYOUTS.items():
                 taken = tokens[:, start : start + case.patches]
                 if near(result.double(), arrange(taken, case.grid).double(), 1e-4):
-                    return Found(layer, {"the first patch is token": start}, layout)
-    return Found()
+                    first = {"the first patch is token": start}
+                    return {"layer": layer, "start": first, "layout": layout}
+    return {"layer": "none of the network's vectors", "start": None, "layout": None}
 
 
 def _read(result: object, args: tuple) -> dict[str, object]:
@@ -149,7 +140,7 @@ def _read(result: object, args: tuple) -> dict[str, object]:
     result = returned(result, Tensor, "Return one tensor; torch.from_numpy makes one of an array.")
     values = tensor(result, args[2].shape, partial(_wrong_shape, case=args[2]))
     graph = {"a graph behind the result": result.requires_grad}
-    return _identify(values, args)._asdict() | {"graph": graph, "dtype": str(result.dtype)}
+    return _identify(values, args) | {"graph": graph, "dtype": str(result.dtype)}
 
 
 def _patches(
@@ -215,12 +206,6 @@ def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
         pixels = torch.randn(case.pictures, 3, *sides, dtype=dtype)
         return lambda: (copy.deepcopy(theirs), pixels.clone(), case, ours)
 
-    def row(name: str, of: str, otherwise: str, *cases: Callable, known=None, **options) -> Look:
-        def view(results: list[dict]) -> list:
-            return [found[of] for found in results]
-
-        return one_row(name, cases, otherwise, known, view, **options)
-
     expected = {
         "runs": "(N, rows, columns, dim) from pixels (N, 3, H, W)",
         "without registers": "the class token is dropped, and nothing else",
@@ -241,54 +226,38 @@ def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
     )
     fixed = "The number of registers is fixed in the code: the model's config knows it."
     same = "Something in the code is fixed that depends on the network or on the picture's size."
+    noise = "Other numbers at every call, dropout is at work: call model.eval() first."
+    graph = (
+        "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
+        "torch.inference_mode()."
+    )
+    dtype = "Convert nothing: the network's dtype is the result's."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        plain = network()
+        plain = [network()]
         several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
         oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
-        ran, known = {"after": ("runs",)}, {"after": ("last layer",)}
-        looks = (
-            one_row("runs", [plain], "", view=len),
-            row("last layer", "layer", other, plain, known=SOURCES, carries=True, **ran),
-            row("places", "layout", other, plain, known=PLACES, carries=True, **known),
-            row(
-                "without registers",
-                "start",
-                fixed,
-                network(registers=0),
-                known=NO_REGISTERS,
-                **known,
-            ),
-            row("registers", "start", fixed, *several, known=REGISTERS, **known),
-            row("not square", "layout", same, *oblong, **known),
-            row("rest", "layout", same, network(rest=(3, 2)), **known),
-            row("patch size", "layout", same, network(patch=base.patch + 2), **known),
-            row("one picture", "layout", same, network(pictures=1), **known),
-            row(
-                "inference",
-                "layout",
-                "Other numbers at every call, dropout is at work: call model.eval() first.",
-                network(dropout=0.5),
-                **known,
-            ),
-            row(
-                "no graph",
-                "graph",
-                "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
-                "torch.inference_mode().",
-                plain,
-                **ran,
-            ),
-            row(
-                "float64",
-                "dtype",
-                "Convert nothing: the network's dtype is the result's.",
-                network(double=True),
-                **ran,
-            ),
+        rows = (
+            ("last layer", "layer", plain, other, SOURCES),
+            ("places", "layout", plain, other, PLACES),
+            ("without registers", "start", [network(registers=0)], fixed, NO_REGISTERS),
+            ("registers", "start", several, fixed, REGISTERS),
+            ("not square", "layout", oblong, same, {}),
+            ("rest", "layout", [network(rest=(3, 2))], same, {}),
+            ("patch size", "layout", [network(patch=base.patch + 2)], same, {}),
+            ("one picture", "layout", [network(pictures=1)], same, {}),
+            ("inference", "layout", [network(dropout=0.5)], noise, {}),
+            ("no graph", "graph", plain, graph, {}),
+            ("float64", "dtype", [network(double=True)], dtype, {}),
         )
+    looks = [one_row("runs", plain, "", view=len)]
+    for name, of, cases, otherwise, known in rows:
+        view = partial(lambda of, results: [found[of] for found in results], of)
+        after = ("last layer",) if of in ("start", "layout") else ()
+        carries = name in ("last layer", "places")
+        looks.append(one_row(name, cases, otherwise, known, view, after=after, carries=carries))
     otherwise = "Print the shape after every line."
-    return Part("patch_grid", expected, _patches(), looks, _read, _hint, otherwise)
+    return Part("patch_grid", expected, _patches(), tuple(looks), _read, _hint, otherwise)
 
 
 # Shapes and errors.
