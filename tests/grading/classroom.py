@@ -1,4 +1,4 @@
-"""A class of 30 and more: who hands in what, and what the report has to say of it."""
+"""A class, some of it hostile: who hands in what, and what the report has to say of it."""
 
 import json
 import os
@@ -104,15 +104,6 @@ def _added_helper() -> NotebookNode:
         "epoch * num_stages // total_epochs", "stage_of(epoch, total_epochs, num_stages)"
     )
     assert "stage_of" in cell.source
-    return notebook
-
-
-def _edited_imports() -> NotebookNode:
-    notebook = solved(BLOCK)
-    given = next(cell for cell in notebook.cells if cell.source.startswith("import torch"))
-    given.source = given.source.replace("import torch\n", "import torch\nimport torch.nn as tnn\n")
-    cell = answer(notebook, "convnext-block")
-    cell.source = cell.source.replace("nn.LayerNorm", "tnn.LayerNorm")
     return notebook
 
 
@@ -222,7 +213,6 @@ CLASS: dict[str, Student] = {
     "ada": right(solved(SCHEDULE)),
     "bo": right(solved(BLOCK), BLOCK),
     "cleo": right(_added_helper()),
-    "dina": right(_edited_imports(), BLOCK),
     "emil": right(block(CONVOLUTIONS), BLOCK),
     "fay": right(_without_ids(), file="{student}_{exercise}.ipynb"),
     "gus": right(_without_metadata()),
@@ -253,24 +243,6 @@ CLASS: dict[str, Student] = {
         "tampered",
         ("checks.ex2.check_schedule",),
     ),
-    "points": Student(
-        with_first(
-            "from modarch_utils.checks import core\n"
-            "core.Report.points = lambda self, most: float(most)",
-            BLOCK,
-            "convnext-block",
-        ),
-        0,
-        "tampered",
-        ("checks.core.Report.points", "modarch_utils.checks"),
-        exercise=BLOCK,
-    ),
-    "builtin": Student(
-        with_first("import builtins\nbuiltins.sum = lambda values: 99"),
-        0,
-        "tampered",
-        ("builtins.sum",),
-    ),
     "torch": Student(
         with_first("torch.Tensor.abs = lambda self: self * 0", BLOCK, "convnext-block"),
         0,
@@ -299,8 +271,6 @@ CLASS: dict[str, Student] = {
         with_answer("open('big', 'wb').write(bytes(2**27))"), 3, words=("File too large",)
     ),
     "pdf": Student(b"%PDF-1.7 \xff\xfe", 0, "notebook", ("not JSON",)),
-    "deep": Student(b"[" * 200_000, 0, "notebook", ("not JSON",)),
-    "list": Student(b'{"nbformat": 4, "cells": [3]}', 0, "notebook", ("JSON is not a",)),
     "word": Student(b"PK", 0, "notebook", (".ipynb",), file="{student}/{exercise}.docx"),
     "link": Student(None, 0, "notebook", ("no regular file",)),
     "other": Student(solved(BLOCK), 0, "other"),
