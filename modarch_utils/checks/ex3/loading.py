@@ -6,22 +6,12 @@ from contextlib import contextmanager, redirect_stderr
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForImageClassification,
-    BitImageProcessor,
-    Dinov2Config,
-    Dinov2Model,
-    Dinov2WithRegistersModel,
-)
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, BitImageProcessor
 
 from modarch_utils.checks.core import (
     Look,
@@ -40,8 +30,7 @@ from modarch_utils.checks.core import (
     tensor,
 )
 from modarch_utils.checks.ex3.combine import combined
-from modarch_utils.checks.ex3.tokens import Case, networks
-from modarch_utils.models.dinov2 import DinoVisionTransformer
+from modarch_utils.checks.ex3.tokens import Case, each, networks
 
 
 def check_load(load: Callable[[Path], tuple[object, nn.Module]], seed: int = 0) -> Report:
@@ -52,7 +41,7 @@ def check_load(load: Callable[[Path], tuple[object, nn.Module]], seed: int = 0) 
         seed: decides the weights in them.
     """
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as place, _quiet():
-        return loading(Path(place), seed).check(lambda folder, _: load(folder))
+        return loading(Path(place), seed).check(lambda folder, *_: load(folder))
 
 
 def check_to_input(function: Callable[[np.ndarray, object], Tensor], seed: int = 0) -> Report:
@@ -81,29 +70,9 @@ def _quiet():
             log.enable_progress_bar()
 
 
-class Saved(NamedTuple):
-    """What a folder holds, and pixels to try it with."""
-
-    case: Case
-    network: DinoVisionTransformer
-    statistics: tuple[list[float], list[float]]
-    """The processor's mean and deviation."""
-    pixels: Tensor
-
-
-def _save(folder: Path, registers: int) -> Saved:
-    case = Case(registers=registers, dropout=0.5)
-    ours, theirs = networks(case)
-    theirs.save_pretrained(folder)
-    mean, std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
-    BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
-    pixels = torch.randn(1, 3, *(n * case.patch for n in case.grid))
-    return Saved(case, ours, (mean, std), pixels)
-
-
 def _load(model: Callable, processor: Callable = AutoImageProcessor.from_pretrained) -> Callable:
     """From a folder to a processor and a model, each made of it in this way."""
-    return lambda folder, _: (processor(folder), model(folder))
+    return lambda folder, *_: (processor(folder), model(folder))
 
 
 def _auto(then: Callable[[nn.Module], nn.Module]) -> Callable:
@@ -113,15 +82,17 @@ def _auto(then: Callable[[nn.Module], nn.Module]) -> Callable:
 
 ARCHITECTURES = {
     "The folder is ignored: load from the folder that is given.": _load(
-        lambda _: Dinov2Model(Dinov2Config(hidden_size=12, num_attention_heads=2)).eval()
+        lambda _: transformers.Dinov2Model(
+            transformers.Dinov2Config(hidden_size=12, num_attention_heads=2)
+        ).eval()
     ),
     "The class is fixed in the code, and registers are left out or made up, without an error: "
     "AutoModel takes the class that config.json names.": (
-        _load(Dinov2Model.from_pretrained),
-        _load(Dinov2WithRegistersModel.from_pretrained),
+        _load(transformers.Dinov2Model.from_pretrained),
+        _load(transformers.Dinov2WithRegistersModel.from_pretrained),
     ),
     "A head sits on the network (a new one, with random weights): AutoModel loads the network "
-    "alone.": _load(AutoModelForImageClassification.from_pretrained),
+    "alone.": _load(transformers.AutoModelForImageClassification.from_pretrained),
 }
 WEIGHTS = {
     "Half precision is for GPUs: load it in float32, the default.": _auto(nn.Module.half),
@@ -130,28 +101,25 @@ WEIGHTS = {
         lambda folder: AutoModel.from_config(AutoConfig.from_pretrained(folder)).eval()
     ),
 }
-READY = {
-    "It is in training mode, and dropout is at work: model.eval() before you return it.": _auto(
-        nn.Module.train
-    )
-}
-PROCESSORS = {
+READY = "It is in training mode, and dropout is at work: model.eval() before you return it."
+BY_HAND = (
     "BitImageProcessor() made by hand has CLIP's mean and deviation: "
-    "AutoImageProcessor.from_pretrained reads the folder's.": _load(
-        AutoModel.from_pretrained, lambda _: BitImageProcessor()
-    )
-}
+    "AutoImageProcessor.from_pretrained reads the folder's."
+)
 
 
 def loading(place: Path, seed: int = 0) -> Part:
-    """Two folders below `place`; functions take the :class:`Saved` that is there, too."""
+    """Two folders below `place`; functions take what is in it, too: ``(folder, ours, pixels)``."""
+    cases = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        folders = [place / f"network{registers}-{seed}" for registers in (3, 0)]
-        cases = [
-            partial(lambda *args: args, folder, _save(folder, registers))
-            for folder, registers in zip(folders, (3, 0), strict=True)
-        ]
+        for registers in (3, 0):
+            folder = place / f"network{registers}-{seed}"
+            ours, theirs = networks(Case(registers=registers, dropout=0.5))
+            theirs.save_pretrained(folder)
+            mean, std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
+            BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+            cases.append(partial(tuple, (folder, ours, torch.randn(1, 3, 30, 30))))
     expected = {
         "runs": "(processor, model) from a folder",
         "architecture": "the one that the folder's config.json names, with its own registers",
@@ -159,38 +127,31 @@ def loading(place: Path, seed: int = 0) -> Part:
         "ready": "dropout is off",
         "processor": "the folder's mean and standard deviation",
     }
-
-    def row(name: str, otherwise: str, known: dict, after: str = "runs") -> Look:
-        def view(results: list[dict]) -> list:
-            return [facts[name] for facts in results]
-
-        same = partial(agree, tolerance=1e-4)
-        return one_row(name, cases, otherwise, known, view, same=same, after=(after,))
-
+    named = "AutoModel takes the class that config.json names."
+    default = "Load the folder's, in float32, the default."
+    train = {READY: _auto(nn.Module.train)}
+    clips = {BY_HAND: _load(AutoModel.from_pretrained, lambda _: BitImageProcessor())}
+    other = "It is not the folder's: AutoImageProcessor.from_pretrained reads it."
+    roughly = partial(agree, tolerance=1e-4)
     looks = (
         one_row("runs", cases, "", view=len),
-        row("architecture", "AutoModel takes the class that config.json names.", ARCHITECTURES),
-        row("weights", "Load the folder's, in float32, the default.", WEIGHTS, "architecture"),
-        row("ready", "model.eval() before you return it.", READY),
-        row(
-            "processor",
-            "It is not the folder's: AutoImageProcessor.from_pretrained reads it.",
-            PROCESSORS,
-        ),
+        one_row("architecture", cases, named, ARCHITECTURES, each("architecture")),
+        one_row("weights", cases, default, WEIGHTS, each("weights"), after=("architecture",)),
+        one_row("ready", cases, "model.eval() before you return it.", train, each("ready")),
+        one_row("processor", cases, other, clips, each("processor"), same=roughly),
     )
-    right = _auto(nn.Module.eval)
-    return Part("load", expected, right, looks, _facts, _load_hint)
+    return Part("load", expected, _auto(nn.Module.eval), looks, _facts, _load_hint)
 
 
 SAME = "the same numbers at every call"
 
 
 @torch.no_grad()
-def _facts(result: object, args: tuple[Path, Saved]) -> dict[str, object]:
+def _facts(result: object, args: tuple) -> dict[str, object]:
     """What is to be seen of a processor and a model, row by row."""
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Unusable(kind(result), "Return two things, `return processor, model`.")
-    (processor, model), (_, saved) = result, args
+    (processor, model), (_, ours, pixels) = result, args
     if isinstance(processor, nn.Module):
         raise Unusable("a network first", "The order is processor, model.")
     returned(model, nn.Module, "The second one, the model, is a network.")
@@ -200,7 +161,7 @@ def _facts(result: object, args: tuple[Path, Saved]) -> dict[str, object]:
         )
 
     def run() -> object:
-        return call(model, saved.pixels.to(next(model.parameters()).dtype))
+        return call(model, pixels.to(next(model.parameters()).dtype))
 
     facts = {"processor": [*processor.image_mean, *processor.image_std]}
     if not hasattr(run(), "last_hidden_state"):
@@ -208,9 +169,9 @@ def _facts(result: object, args: tuple[Path, Saved]) -> dict[str, object]:
         return facts | {"architecture": none, "weights": none, "ready": {SAME: True}}
     one, other = (run().last_hidden_state for _ in range(2))
     tokens = nn.Module.eval(model) and run().last_hidden_state
-    cls, registers, patches, _ = saved.network(saved.pixels)
+    cls, registers, patches, _ = ours(pixels)
     right = torch.cat((cls[:, None], registers, patches), 1)
-    same_patch = model.config.patch_size == saved.case.patch
+    same_patch = model.config.patch_size == Case.patch
     return facts | {
         "architecture": {"tokens": tokens.shape[1] if same_patch else "of another patch size"},
         "weights": {
@@ -327,15 +288,14 @@ def to_input(seed: int = 0) -> Part:
     )
     looks = (
         one_row("runs", cases, "", view=len),
-        Look(rows, cases, other, INPUTS, same=partial(agree, tolerance=1e-4), after=("runs",)),
+        Look(rows, cases, other, INPUTS, same=partial(agree, tolerance=1e-4)),
         one_row(
             "float32",
             cases,
             "NumPy computes in float64: .float() at the end.",
             view=lambda results: str(results[0].dtype),
-            after=("runs",),
         ),
-        Property("picture", keeps, ("runs",)),
+        Property("picture", keeps),
     )
     return Part("to_input", expected, _input(), looks, _one_input, _input_hint)
 

@@ -83,7 +83,7 @@ def foreground(seed: int = 0) -> Part:
 
     looks = (
         one_row("runs", scenes, "", view=len),
-        one_row("object", scenes, first, view=either, after=("runs",)),
+        one_row("object", scenes, first, view=either),
         one_row("centred", shifted, mean, view=either, after=("object",)),
         one_row("sign", scenes, sign, turned, after=("object",)),
     )
@@ -171,7 +171,7 @@ def partners(seed: int = 0) -> Part:
     other = "Not the most similar ones: one row of cosines for each patch, its largest entry."
     looks = (
         one_row("runs", cases, "", view=len),
-        Look(("partner", "place"), cases, other, PARTNERS, after=("runs",)),
+        Look(("partner", "place"), cases, other, PARTNERS),
     )
     return Part("partners", expected, _pairs(), looks, _whole)
 

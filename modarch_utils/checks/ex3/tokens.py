@@ -86,6 +86,11 @@ def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
     return ours.eval(), theirs
 
 
+def each(key: str) -> Callable[[list[dict]], list]:
+    """A view: this entry of each result."""
+    return lambda results: [found[key] for found in results]
+
+
 # Where a network's vectors can be taken from, and how they can be laid out.
 
 LAST, HIDDEN = "last_hidden_state", "tokens before the last normalisation"
@@ -252,10 +257,9 @@ def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
         )
     looks = [one_row("runs", plain, "", view=len)]
     for name, of, cases, otherwise, known in rows:
-        view = partial(lambda of, results: [found[of] for found in results], of)
         after = ("last layer",) if of in ("start", "layout") else ()
         carries = name in ("last layer", "places")
-        looks.append(one_row(name, cases, otherwise, known, view, after=after, carries=carries))
+        looks.append(one_row(name, cases, otherwise, known, each(of), after=after, carries=carries))
     otherwise = "Print the shape after every line."
     return Part("patch_grid", expected, _patches(), tuple(looks), _read, _hint, otherwise)
 
