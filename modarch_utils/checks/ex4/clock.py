@@ -1,16 +1,30 @@
 """Exercise 4, timing: whether seconds are medians of warm runs that took turns.
 
-The clock and the runs are made here: the runs move the clock, by seconds that were drawn, and
-nothing waits. So what a function returns tells which of them it has counted, and how.
+The clock and the runs are made here: the runs move the clock, by known seconds, and nothing waits.
+So what a function returns tells which of them it has counted, and how.
 """
 
-from collections.abc import Callable
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate, count
 from typing import NamedTuple
 
-import numpy as np
+from torch import Tensor
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.timing import COLD, STATISTICS, Machine, close
+from modarch_utils.checks.core import (
+    Case,
+    Look,
+    Part,
+    Report,
+    Unusable,
+    agree,
+    mutants,
+    number,
+    one_row,
+    returned,
+)
 
 EXPECTED = {
     "runs": "a dictionary with the seconds of every run, under its name",
@@ -20,34 +34,35 @@ EXPECTED = {
     "turns": "in each round every run once, before any has its next",
     "median": "of the counted calls",
 }
+COLD = 20  # times slower is a first call
 NAMES = ("slow", "fast", "other")
+SECONDS = {"slow": 30.0, "fast": 10.0, "other": 15.0}
+NEVER = "next to no time"
 
 
-class Found(NamedTuple):
-    """How the student's seconds come out of a run's own."""
+class Machine:
+    """A clock, and runs that take their time by it.
 
-    what: str
-    """A key of :data:`STATISTICS`."""
-    counted: int
-    """Calls of each run that are counted, its last ones."""
-    way: str
-    """A key of :data:`WAYS`."""
+    Args:
+        names: of the runs.
+        took: a run's times, relative to its usual one; they come again and again, so that so many
+            calls in a row always take the same times.
+        first: how many times slower the first call of a run is.
+    """
 
+    def __init__(self, names: Sequence[str], took: Sequence[float], first: float = 1.0):
+        self.took, self.first = took, first
+        self.now, self.order = 1000.0, []
+        self.runs = {name: partial(self._run, name) for name in names}
 
-WAYS = {
-    "right": (lambda took: took, ""),
-    "backwards": (lambda took: [-s for s in took], "Start and end are swapped: end - start."),
-    "milliseconds": (lambda took: [1000 * s for s in took], "Return seconds, not milliseconds."),
-    "cumulative": (
-        lambda took: list(np.cumsum(took)),
-        "The clock is started once, before the loop, so each time holds all earlier ones: start "
-        "it anew for every run.",
-    ),
-    "empty": (
-        lambda took: [0.0 for _ in took],
-        "No run lies between the two readings: start, run, stop.",
-    ),
-}
+    def clock(self) -> float:
+        return self.now
+
+    def _run(self, name: str) -> None:
+        number = self.order.count(name)
+        times = self.took[number % len(self.took)] * (1 if number else self.first)
+        self.now += SECONDS[name] * times
+        self.order.append(name)
 
 
 def check_timed(function: Callable[..., object], seed: int = 0) -> Report:
@@ -58,192 +73,224 @@ def check_timed(function: Callable[..., object], seed: int = 0) -> Report:
             maps names to functions without arguments.
         seed: decides how long they take.
     """
-    return _Timed(function, seed).report()
+    return timed(seed).check(function)
 
 
-class _Timed:
-    def __init__(self, function: Callable, seed: int):
-        self.function, self.seed = function, seed
-        self.found: Found | None = None
-
-    def report(self) -> Report:
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            rows.add("clock", self._clock)
-            rows.add("warm-up", self._warm)
-            rows.add("repeats", self._repeats)
-            rows.add("turns", self._turns)
-            rows.add("median", self._median, ("clock",))
-        return rows.report("timed")
-
-    def _time(self, names=NAMES[:2], repeats=5, seed=None) -> tuple[dict, Machine]:
-        machine = Machine(names, self.seed if seed is None else seed)
-        given = dict(machine.runs)
-        result = call(self.function, given, repeats, machine.clock, hint=_hint)
-        return _seconds(result, names), machine
-
-    def _runs(self) -> Seen:
-        for names in (NAMES[:2], NAMES):
-            _, machine = self._time(names)
-            if missing := [name for name in names if not machine.took[name]]:
-                return wrong(f"{missing[0]!r} was never called", "Call every run: runs[name]().")
-        self.found = self._identify()
-        return RIGHT
-
-    def _identify(self) -> Found | None:
-        """The first way in which the student's seconds come out: of every run, two times over."""
-        tries = [self._time(seed=self.seed + more) for more in (0, 1)]
-        least = min(len(took) for took in tries[0][1].took.values())
-        # What is most likely comes first: as many as asked for, all but one, all there are.
-        for counted in [5] * (least >= 5) + [n for n in (least - 1, least) if n]:
-            for way in WAYS:
-                for what in STATISTICS:
-                    found = Found(what, counted, way)
-                    if all(_fits(*each, found) for each in tries):
-                        return found
-        return None
-
-    def _clock(self) -> Seen:
-        if not self.found:
-            return self._together()
-        likely = WAYS[self.found.way][1]
-        result, _ = self._time()
-        return wrong(f"seconds such as {_example(result)}", likely) if likely else RIGHT
-
-    def _together(self) -> Seen:
-        """What seconds are that are no run's."""
-        result, machine = self._time()
-        least = min(min(took) for took in machine.took.values())
-        if all(np.max(np.abs(value)) < 0.1 * least for value in result.values()):
-            return wrong(
-                "next to no time",
-                "Another clock was read than the one that is given: call clock().",
-            )
-        rounds = [sum(each) for each in zip(*machine.took.values(), strict=False)]
-        for taken in (rounds, rounds[1:]):
-            values = [make(taken) for make, _ in STATISTICS.values()] if taken else []
-            if all(any(close(r, v) for v in values) for r in result.values()):
-                return wrong(
-                    "the time of all runs together",
-                    "The clock is read once a round: read it before and after each run.",
-                )
-        return wrong(
-            f"seconds such as {_example(result)}, in which no run is found",
-            "Read the clock right before and right after runs[name](), and keep the difference.",
-        )
-
-    def _warm(self) -> Seen:
-        if not self.found:
-            return AFTER
-        _, machine = self._time()
-        if all(len(took) > self.found.counted for took in machine.took.values()):
-            return RIGHT
-        return wrong(
-            "a first call is counted",
-            f"A first call is slow, here {COLD} times: memory is fetched and kernels are chosen. "
-            "Run each once before anything is timed.",
-        )
-
-    def _repeats(self) -> Seen:
-        _, machine = self._time()
-        counted = self.found.counted if self.found else len(machine.order) // 2 - 1
-        warm = {name: len(took) - counted for name, took in machine.took.items()}
-        for repeats in (5, 3):
-            _, machine = self._time(repeats=repeats)
-            for name, took in machine.took.items():
-                came = len(took) - warm[name]
-                # A warm-up that is counted has a row of its own.
-                if came == repeats or (not warm[name] and came - 1 == repeats):
-                    continue
-                if came <= 1:
-                    return wrong(
-                        "one counted call" if came else "none",
-                        "One call is an anecdote: repeat it, and take the median.",
-                    )
-                return wrong(
-                    f"{came} counted calls of {len(took)}, where {repeats} were asked for",
-                    "The number of repeats is fixed in the code, or the warm-up is taken out of "
-                    "it: warm up first, then repeat.",
-                )
-        return RIGHT
-
-    def _turns(self) -> Seen:
-        for names in (NAMES[:2], NAMES):
-            _, machine = self._time(names)
-            size = len(names)
-            counted = machine.order[-5 * size :]
-            rounds = [counted[i : i + size] for i in range(0, len(counted), size)]
-            if all(set(each) == set(names) for each in rounds):
-                continue
-            return wrong(
-                " ".join(counted[: 2 * size]) + " ...",
-                "All repeats of one run come before the next run's: a machine that gets slower "
-                "meanwhile harms the last one only. Let the outer loop be the rounds.",
-            )
-        return RIGHT
-
-    def _median(self) -> Seen:
-        what, likely = self.found.what, STATISTICS[self.found.what][1]
-        return wrong(f"the {what}", likely) if likely else RIGHT
-
-
-def _fits(result: dict, machine: Machine, found: Found) -> bool:
-    make, transform = STATISTICS[found.what][0], WAYS[found.way][0]
-    for name, took in machine.took.items():
-        if found.way == "cumulative":
-            # From the first counted call on, over all runs, in the order in which they came.
-            return _cumulative(result, machine, found)
-        if not close(result[name], make(transform(took[-found.counted :]))):
-            return False
-    return True
-
-
-def _cumulative(result: dict, machine: Machine, found: Found) -> bool:
-    """Whether the seconds are those since one start, of all runs or of each by itself."""
-    make = STATISTICS[found.what][0]
-    left = {name: iter(took) for name, took in machine.took.items()}
-    skip = {name: len(took) - found.counted for name, took in machine.took.items()}
-    since, passed = {name: [] for name in left}, 0.0
-    for name in machine.order:
-        seconds = next(left[name])
-        if skip[name]:
-            skip[name] -= 1
-            continue
-        passed += seconds
-        since[name].append(passed)
-    own = {name: list(np.cumsum(took[-found.counted :])) for name, took in machine.took.items()}
-    return any(all(close(result[n], make(each[n])) for n in left) for each in (since, own))
-
-
-def _example(result: dict) -> str:
-    value = next(iter(result.values()))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _seconds(result: object, names: tuple[str, ...]) -> dict:
-    """The student's seconds by name. Raises Unusable for what they cannot be read from."""
-    if result is None:
-        raise Unusable("None", "A way through the function has no `return`.")
-    if not isinstance(result, dict):
-        raise Unusable(f"a {type(result).__name__}", "Return a dictionary: name to seconds.")
-    if set(result) != set(names):
-        raise Unusable(
-            f"the names {sorted(map(str, result))} where {sorted(names)} were given",
-            "Use the names of `runs`, all of them.",
-        )
-    found = {}
-    for name, value in result.items():
-        if isinstance(value, list | tuple):
-            found[name] = [float(v) for v in value]
-        else:
-            try:
-                found[name] = float(value)
-            except (TypeError, ValueError):
-                came = f"a {type(value).__name__} for {name!r}"
-                raise Unusable(came, "Return a number of seconds for each name.") from None
-    if any(np.size(v) == 0 or not np.isfinite(v).all() for v in found.values()):
-        raise Unusable("numbers that are missing, NaN or infinite", "Was anything timed?")
+def measured(runs: dict, repeats: int, clock: Callable, warm: int = 1) -> dict[str, list[float]]:
+    """The seconds of each counted call; every run is called so often before that."""
+    for name in list(runs) * warm:
+        runs[name]()
+    found = {name: [] for name in runs}
+    for name in list(runs) * repeats:
+        before = clock()
+        runs[name]()
+        found[name].append(clock() - before)
     return found
+
+
+def timing(of: Callable = statistics.median, warm: int = 1, repeats: int = 0, more: int = 0):
+    """A right answer, of which a piece may be another.
+
+    Args:
+        of: from the seconds of a run's counted calls to what is returned.
+        warm: calls of each run that are not counted.
+        repeats: in place of the number that is asked for; 0 for none.
+        more: added to that number.
+    """
+
+    def function(runs: dict, asked: int, clock: Callable) -> dict:
+        found = measured(runs, (repeats or asked) + more, clock, warm)
+        return {name: of(took) for name, took in found.items()}
+
+    return function
+
+
+def _since_the_start(runs: dict, repeats: int, clock: Callable) -> dict[str, float]:
+    measured(runs, 0, clock)
+    begin, found = clock(), {name: [] for name in runs}
+    for name in list(runs) * repeats:
+        runs[name]()
+        found[name].append(clock() - begin)
+    return {name: statistics.median(took) for name, took in found.items()}
+
+
+def _whole_rounds(runs: dict, repeats: int, clock: Callable) -> dict[str, float]:
+    def everything() -> None:
+        measured(runs, 0, clock)
+
+    return dict.fromkeys(runs, timing()({"all": everything}, repeats, clock)["all"])
+
+
+def _one_by_one(runs: dict, repeats: int, clock: Callable) -> dict[str, float]:
+    return {name: timing()({name: one}, repeats, clock)[name] for name, one in runs.items()}
+
+
+STATISTICS = {
+    "This is the mean, which one slow moment of the machine moves: take the median.": (
+        statistics.mean
+    ),
+    "This is the smallest: take the median.": min,
+    "This is the largest: take the median.": max,
+    "This is the sum of all calls: take the median of them.": sum,
+    "This is the last call alone: keep all, and take their median.": lambda took: took[-1],
+    "These are all of them: take their median.": list,
+}
+STARTED_ONCE = (
+    "The clock is started once, before the loop, so each time holds all earlier ones: start it "
+    "anew for every run."
+)
+READINGS = {
+    "Start and end are swapped: end - start.": timing(lambda took: -statistics.median(took)),
+    "Return seconds, not milliseconds.": timing(lambda took: 1000 * statistics.median(took)),
+    STARTED_ONCE: (
+        _since_the_start,
+        timing(lambda took: statistics.median(accumulate(took))),
+    ),
+    "No run lies between the two readings: start, run, stop.": timing(lambda took: 0.0),
+    "Another clock was read than the one that is given: call clock().": (
+        lambda runs, repeats, _: timing()(runs, repeats, partial(next, count(0, 0.001)))
+    ),
+    "The clock is read once a round: read it before and after each run.": _whole_rounds,
+}
+ANECDOTE = "One call is an anecdote: repeat it, and take the median."
+
+
+class Timed(NamedTuple):
+    """What came of one call."""
+
+    seconds: dict[str, float | list[float] | str]
+    order: list[str]
+    """The runs that were called."""
+
+    @property
+    def calls(self) -> int:
+        """Of the run that was called least."""
+        return min(self.order.count(name) for name in self.seconds)
+
+
+def _read(result: object, args: tuple) -> Timed:
+    machine = args[-1].__self__
+    found = returned(result, dict, "Return a dictionary: name to seconds.")
+    if set(found) != set(machine.runs):
+        came = f"the names {sorted(map(str, found))} where {sorted(machine.runs)} were given"
+        raise Unusable(came, "Use the names of `runs`, all of them.")
+    return Timed({name: _seconds(value) for name, value in found.items()}, machine.order)
+
+
+def _seconds(value: object) -> float | list[float] | str:
+    """One number of seconds, or several. Raises Unusable for anything else."""
+    if isinstance(value, list | tuple):
+        return [number(each) for each in value]
+    single = isinstance(value, Tensor) and value.numel() == 1
+    found = number(value.item() if single else value, "Return a number of seconds for each name.")
+    return NEVER if 0 < abs(found) < 0.5 else found
+
+
+# What rows look at.
+
+
+def _called(timed: list[Timed]) -> str:
+    never = [name for name in timed[0].seconds if name not in timed[0].order]
+    return f"{never[0]!r} was never called" if never else "every run is called"
+
+
+def _warm(timed: list[Timed]) -> str:
+    """Whether it matters how long first calls take."""
+    slow, quick, *_ = timed
+    cold = not agree(slow.seconds, quick.seconds)
+    return "a first call is counted" if cold else "no first call is counted"
+
+
+def _counted(timed: list[Timed]) -> str:
+    """How many calls are counted, as far as it can be told."""
+    *_, five, three = (each.calls - (_warm(timed) == "no first call is counted") for each in timed)
+    most = min(five, 5)  # more may have warmed up
+    return f"{most} counted calls where 5, {most - five + three} where 3 are asked for"
+
+
+def _order(timed: list[Timed]) -> str:
+    for names, order in ((each.seconds, each.order) for each in timed):
+        size = len(names)
+        rounds = [order[k - size : k] for k in range(len(order), size - 1, -size)][:3]
+        if any(set(each) != set(names) for each in rounds):
+            return "several calls of a run in a row"
+    return "by turns"
+
+
+def timed(seed: int = 0) -> Part:
+    """Steady runs with a few times out of the usual, and runs whose first call is another."""
+    draw = random.Random(seed)
+    drawn = [draw.lognormvariate(0, 0.5) for _ in range(15)]
+    # However many are counted, and wherever they begin, the median is 1 and nothing else is.
+    usual = [0.5, *[1.0] * 6, 0.1, 7.0]
+
+    def case(names: Sequence[str], took: list[float], repeats: int, first: float = 1.0) -> Case:
+        def make() -> tuple:
+            machine = Machine(names, took, first)
+            return dict(machine.runs), repeats, machine.clock
+
+        return make
+
+    two, three = NAMES[:2], NAMES
+    steady = [case(two, usual, len(usual)), case(three, usual, len(usual))]
+    trials = [case(two, drawn, 2, COLD), case(two, drawn, 2, 1 / COLD)]
+    trials += [case(three, drawn, 5), case(two, drawn, 3)]
+    right = timing()
+    looks = (
+        one_row(
+            "runs",
+            steady,
+            "Call every run: runs[name]().",
+            {"Call every run: runs[name]().": lambda runs, *_: dict.fromkeys(runs, 0.0)},
+            _called,
+        ),
+        Look(
+            ("clock", "median"),
+            steady,
+            "Read the clock right before and right after runs[name](), and keep the difference.",
+            mutants("clock", READINGS)
+            + mutants("median", {words: timing(of) for words, of in STATISTICS.items()}),
+            lambda timed: [each.seconds for each in timed],
+            after=("runs",),
+        ),
+        one_row(
+            "warm-up",
+            trials,
+            "Run each once before anything is timed.",
+            {
+                f"A first call is slow, here {COLD} times: memory is fetched and kernels are "
+                "chosen. Run each once before anything is timed.": timing(warm=0)
+            },
+            _warm,
+            after=("runs",),
+        ),
+        one_row(
+            "repeats",
+            trials,
+            "The number of repeats is fixed in the code.",
+            {
+                "The warm-up is taken out of the repeats: warm up first, then repeat.": timing(
+                    more=-1
+                ),
+                ANECDOTE: timing(repeats=1),
+                "The number of repeats is fixed in the code: use `repeats`.": timing(repeats=3),
+            },
+            _counted,
+            after=("runs",),
+        ),
+        one_row(
+            "turns",
+            trials,
+            "Let the outer loop be the rounds.",
+            {
+                "All repeats of one run come before the next run's: a machine that gets slower "
+                "meanwhile harms the last one only. Let the outer loop be the rounds.": _one_by_one
+            },
+            _order,
+            after=("runs",),
+        ),
+    )
+    return Part("timed", EXPECTED, right, looks, _read, lambda message, _: _hint(message))
 
 
 def _hint(message: str) -> str:

@@ -1,20 +1,35 @@
 """Exercise 4, the comparison: whether its table says what the pipelines did.
 
 Small pipelines draw; a clock of their own moves by what their networks are given, so that seconds
-are known beforehand and nothing waits. A stand-in for the reading network gives each set of
+are known beforehand and nothing waits. A stand-in for the reading network gives each method's
 pictures a mark, and notes what it was shown.
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count as ticks
 from typing import NamedTuple
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex4 import tiny as tiny
-from modarch_utils.checks.ex4.draw import as_pictures
-from modarch_utils.checks.ex4.watch import Run, Watch, encoded
+from modarch_utils.checks.core import (
+    Known,
+    Look,
+    Part,
+    Report,
+    Unusable,
+    agree,
+    number,
+    one_row,
+    returned,
+)
+from modarch_utils.checks.ex4 import tiny
+from modarch_utils.checks.ex4.clock import timing
+from modarch_utils.checks.ex4.count import count
+from modarch_utils.checks.ex4.draw import draws
+from modarch_utils.checks.ex4.watch import AS_DRAWN, OTHERS, Judge, Run, relation, watched
 
 EXPECTED = {
     "runs": "a dictionary: method to a dictionary of four numbers",
@@ -28,9 +43,10 @@ EXPECTED = {
     "follows": "what score() says of the method's pictures",
 }
 KEYS = "evaluations", "seconds", "speedup", "follows"
+PROMPTS = tiny.PROMPTS[:3]
 # So slow that no real clock can be taken for this one.
-COLD, JUDGING = 2e5, 7e5  # seconds of a pipeline's first call, and of a look at its pictures
-COSTS = {"unet": 500.0, "vae": 250.0}  # seconds for a sample
+COLD, JUDGING = 2e6, 7e6  # seconds of a pipeline's first call, and of a look at its pictures
+COSTS = {"unet": 5000.0, "vae": 2500.0}  # seconds for a sample
 
 
 class Method(NamedTuple):
@@ -42,6 +58,11 @@ class Method(NamedTuple):
     seconds: float
     """Of its U-Net, relative to the others'."""
 
+    @property
+    def copies(self) -> int:
+        """Samples of the U-Net for each picture."""
+        return 2 if self.guidance > 1 else 1
+
 
 METHODS = {
     "PNDM, guided": Method(tiny.pndm, 4, 3.0, 1.0),
@@ -50,12 +71,49 @@ METHODS = {
 }
 
 
-class Shown(NamedTuple):
-    """What the stand-in for the reading network was given, and its mark."""
+class Scene:
+    """Pipelines, the clock that they move, and a judge.
 
-    images: Tensor
-    prompts: list[str]
-    mark: float
+    Args:
+        seed: decides weights and marks.
+    """
+
+    def __init__(self, seed: int):
+        self.now, self.cold = 500.0, set(METHODS)
+        self.pipes = {
+            name: watched(seed, method.scheduler(), partial(self._moves, name))
+            for name, method in METHODS.items()
+        }
+        self.asked = encoded(next(iter(self.pipes.values())))
+        self.judge = Judge(seed, lambda: {name: self.runs(name) for name in METHODS})
+
+    def runs(self, name: str) -> list[Run]:
+        """What a method has drawn."""
+        return self.pipes[name].watch.runs
+
+    def _moves(self, name: str, what: str, samples: int) -> None:
+        self.now += samples * COSTS[what] * METHODS[name].seconds
+        if name in self.cold:
+            self.cold.discard(name)
+            self.now += COLD
+
+    def clock(self) -> float:
+        return self.now
+
+    def score(self, images: Tensor, prompts: list[str]) -> float:
+        self.now += JUDGING
+        return self.judge.score(images, prompts)
+
+    def arguments(self) -> tuple:
+        """What the student's function is given."""
+        methods = {name: (self.pipes[name], m.steps, m.guidance) for name, m in METHODS.items()}
+        return methods, PROMPTS.copy(), self.score, self.clock
+
+
+def encoded(pipe: DiffusionPipeline) -> Tensor:
+    """The prompts as the U-Net reads them, (N, tokens, dim)."""
+    with torch.no_grad():
+        return pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0]
 
 
 def check_compare(function: Callable[..., object], seed: int = 0) -> Report:
@@ -67,296 +125,393 @@ def check_compare(function: Callable[..., object], seed: int = 0) -> Report:
         seed: decides weights and marks.
     """
     with tiny.quiet():
-        return _Compare(function, seed).report()
+        return compare(seed).check(function)
 
 
-class _Compare:
-    def __init__(self, function: Callable, seed: int):
-        self.function, self.prompts = function, tiny.PROMPTS[:3]
-        self.now, self.shown, self.cold = 500.0, [], set(METHODS)
-        self.random = torch.Generator().manual_seed(seed)
-        self.watches: dict[str, Watch] = {}
-        for name, method in METHODS.items():
-            pipe = tiny.pipeline(seed)
-            pipe.scheduler = method.scheduler()
-            self.watches[name] = Watch(pipe, lambda *what, name=name: self._moves(name, *what))
-        self.asked = encoded(pipe, self.prompts)
+# The right answer, and others.
 
-    def _moves(self, name: str, what: str, samples: int) -> None:
-        self.now += samples * COSTS[what] * METHODS[name].seconds
-        if name in self.cold:
-            self.cold.discard(name)
-            self.now += COLD
 
-    def _score(self, images: Tensor, prompts: list[str]) -> float:
-        self.now += JUDGING
-        mark = round(torch.rand((), generator=self.random).item(), 6)
-        self.shown.append(Shown(as_pictures(images, (len(images), 3, 16, 16)), prompts, mark))
-        return mark
+def table(
+    methods: dict,
+    prompts: list[str],
+    score: Callable,
+    clock: Callable,
+    *,
+    run: Callable = draws,
+    judge: Callable = lambda score, images, prompts, again: score(images, prompts),
+    **columns: Callable,
+) -> dict[str, dict[str, float]]:
+    """A right answer, of which a piece may be another.
 
-    def report(self) -> Report:
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            rows.add("settings", self._settings)
-            rows.add("prompts", self._all_prompts)
-            rows.add("noise", self._noise, ("prompts",))
-            rows.add("evaluations", self._evaluations, ("settings", "prompts"))
-            rows.add("seconds", self._seconds, ("settings", "prompts"))
-            rows.add("speedup", self._speedup)
-            rows.add("judged", self._judged, ("prompts",))
-            rows.add("follows", self._follows, ("judged",))
-        return rows.report("compare")
-
-    def _runs(self) -> Seen:
-        methods = {
-            name: (watch.pipe, METHODS[name].steps, METHODS[name].guidance)
-            for name, watch in self.watches.items()
+    Args:
+        methods: as the student's function has them, like the next three.
+        prompts: for every method.
+        score: the judge.
+        clock: gives seconds.
+        run: draws with a pipeline, prompts, steps, guidance and a seed.
+        judge: from ``score``, pictures, prompts and a function that draws with a seed, to a mark.
+        columns: for a key, from a row, the method's settings and the right table to its number.
+    """
+    runs = {name: partial(run, pipe, prompts, *how) for name, (pipe, *how) in methods.items()}
+    seconds = timing()({n: partial(one, 0) for n, one in runs.items()}, 3, clock)
+    found, size = {}, len(prompts)
+    for name, one in runs.items():
+        images = []
+        evaluations = count(methods[name][0], lambda: images.append(one(0)))  # noqa: B023
+        found[name] = {
+            "evaluations": evaluations / size,
+            "seconds": seconds[name] / size,
+            "speedup": seconds[list(runs)[0]] / seconds[name],
+            "follows": judge(score, images[0], prompts, one),
         }
-        result = call(
-            self.function,
-            dict(methods),
-            self.prompts.copy(),
-            self._score,
-            lambda: self.now,
-            hint=tiny.hint,
-            otherwise="It calls your functions of the parts before: are those right?",
-        )
-        self.table = _table(result)
-        for name, watch in self.watches.items():
-            if not any(run.pictures is not None for run in watch.runs):
-                return wrong(f"{name!r} has drawn nothing", "Draw with every method's pipeline.")
-        return RIGHT
-
-    def _settings(self) -> Seen:
-        for name, watch in self.watches.items():
-            method = METHODS[name]
-            calls = self._calls(name)
-            for run in watch.runs:
-                came = run.calls[0].guidance
-                if came != method.guidance:
-                    return wrong(
-                        f"guidance {came:g} for {name}, where {method.guidance:g} is asked for",
-                        "One guidance scale is used for all (7.5 is the pipeline's default): a "
-                        "LoRA with guidance built in would be guided twice.",
-                    )
-                if len(run.calls) != calls:
-                    steps = method.steps + len(run.calls) - calls
-                    others = {other.steps for other in METHODS.values()}
-                    return wrong(
-                        f"{len(run.calls)} U-Net calls for {name}, where {method.steps} steps are "
-                        f"{calls}",
-                        "Another method's steps, or one number for all: are they swapped?"
-                        if steps in others
-                        else "Some run has its own number of steps: all of a method's runs, also "
-                        "the counted and the judged, have the method's.",
-                    )
-        return RIGHT
-
-    def _calls(self, name: str) -> int:
-        return METHODS[name].steps + (name == "PNDM, guided")
-
-    def _all_prompts(self) -> Seen:
-        for name, watch in self.watches.items():
-            texts = torch.cat([run.text for run in watch.runs])
-            wanted = self.asked.repeat(len(texts) // len(self.asked), 1, 1)
-            if texts.shape == wanted.shape and torch.allclose(texts, wanted, atol=1e-5):
-                continue
-            return wrong(
-                f"{len(watch.runs[0].start)} prompts in a run of {name}, or others than the given",
-                "Every run of every method draws the same prompts, all of them.",
-            )
-        return RIGHT
-
-    def _noise(self) -> Seen:
-        first = None
-        for name, watch in self.watches.items():
-            start = torch.cat([run.start for run in watch.runs])
-            first = start[: len(self.prompts)] if first is None else first
-            if not tiny.same(start, first.repeat(len(start) // len(first), 1, 1, 1)):
-                return wrong(
-                    f"another noise in a run of {name}",
-                    "The seed differs from method to method, or from run to run: then luck is "
-                    "compared too, and what is judged is not what was timed.",
-                )
-        return RIGHT
-
-    def _named(self, key: str, guesses: Callable[[str], dict[str, float]], otherwise: str) -> Seen:
-        """Whether a column is right; the first guess is, the others are mistakes' messages."""
-        for name in METHODS:
-            values, came = guesses(name), self.table[name][key]
-            right = values[""]
-            if _near(came, right):
-                continue
-            # A message has to fit every method whose number is wrong in the same way.
-            fits = [
-                words
-                for words in values
-                if all(_near(self.table[n][key], guesses(n)[words]) for n in METHODS)
-            ]
-            likely = fits[0] if fits else otherwise
-            return wrong(f"{came:.4g} for {name}, where {right:.4g} is right", likely)
-        return RIGHT
-
-    def _evaluations(self) -> Seen:
-        def guesses(name: str) -> dict[str, float]:
-            method, calls = METHODS[name], self._calls(name)
-            copies = 2 if method.guidance > 1 else 1
-            n, runs = len(self.prompts), self._pictures(name) / len(self.prompts)
-            return {
-                "": calls * copies,
-                "These are the steps: count what the U-Net is given; guidance doubles it, and PNDM "
-                "makes one call more.": method.steps,
-                "The calls are counted, and not that guidance sends each picture through the "
-                "U-Net twice.": calls,
-                "Steps times two with guidance is what one would expect; PNDM makes one call more: "
-                "count.": method.steps * copies,
-                "These are for the whole batch: divide by the number of pictures.": calls
-                * copies
-                * n,
-                "These are of all runs together: count one.": calls * copies * runs,
-                "These are of all runs and pictures together: count one run, and divide by its "
-                "pictures.": calls * copies * runs * n,
-                "Divided by the number of pictures twice.": calls * copies / n,
-            }
-
-        return self._named("evaluations", guesses, "Count one run, and divide by its pictures.")
-
-    def _pictures(self, name: str) -> int:
-        return sum(len(run.start) for run in self.watches[name].runs)
-
-    def _true_seconds(self, name: str) -> float:
-        """For one picture."""
-        method = METHODS[name]
-        samples = self._calls(name) * (2 if method.guidance > 1 else 1)
-        return method.seconds * (COSTS["unet"] * samples + COSTS["vae"])
-
-    def _seconds(self) -> Seen:
-        n = len(self.prompts)
-
-        def guesses(name: str) -> dict[str, float]:
-            method, one = METHODS[name], self._true_seconds(name)
-            return {
-                "": one,
-                "These are seconds for the whole batch: divide by the number of pictures.": one * n,
-                "Divided by the number of pictures twice.": one / n,
-                "The first call is counted, which is slow: warm up.": one + COLD / n,
-                "The first call is counted, which is slow, and the batch is not divided by its "
-                "pictures.": one * n + COLD,
-                "The clock runs while the pictures are judged: time the drawing alone.": one
-                + JUDGING / n,
-                "The clock runs while the pictures are judged, and the batch is not divided by "
-                "its pictures.": one * n + JUDGING,
-                "These are seconds for a step: people wait for pictures.": one / method.steps,
-                "These are pictures in a second: turn it round.": 1 / one,
-            }
-
-        otherwise = "Time warm runs that draw and do nothing else, by `clock`."
-        if all(abs(self.table[n]["seconds"]) < 0.02 * self._true_seconds(n) for n in METHODS):
-            otherwise = "Another clock was read than the given one: hand `clock` on to timed()."
-        return self._named("seconds", guesses, otherwise)
-
-    def _speedup(self) -> Seen:
-        seconds = {name: row["seconds"] for name, row in self.table.items()}
-        first, last = list(METHODS)[0], list(METHODS)[-1]
-
-        def guesses(name: str) -> dict[str, float]:
-            calls = {n: self.table[n]["evaluations"] for n in METHODS}
-            own = seconds[name]
-            return {
-                "": seconds[first] / own,
-                "It is upside down: the first method's seconds divided by this one's.": own
-                / seconds[first],
-                "It is relative to the last method: take the first.": seconds[last] / own,
-                "It is relative to the slowest: take the first.": max(seconds.values()) / own,
-                "It is relative to the fastest: take the first.": min(seconds.values()) / own,
-                "This is a ratio of steps, not of seconds.": METHODS[first].steps
-                / METHODS[name].steps,
-                "This is a ratio of U-Net evaluations, not of seconds.": calls[first] / calls[name],
-                "This is a difference: divide.": seconds[first] - own,
-                "This is a share saved: divide the first method's seconds by this one's.": 1
-                - own / seconds[first],
-            }
-
-        if not all(seconds.values()):
-            return wrong("seconds of 0", "Nothing can be divided by them.")
-        true = {name: self._true_seconds(name) for name in METHODS}
-        if all(_near(self.table[n]["speedup"], true[first] / true[n]) for n in METHODS):
-            return RIGHT
-        return self._named("speedup", guesses, "The first method's seconds divided by this one's.")
-
-    def _judged(self) -> Seen:
-        if not self.shown:
-            return wrong("score() was never called", "Let it judge each method's pictures.")
-        for shown in self.shown:
-            if list(shown.prompts) != self.prompts:
-                return wrong(
-                    f"the prompts {shown.prompts!r}",
-                    "score() needs the prompts that were drawn, all of them, in their order.",
-                )
-        for name, watch in self.watches.items():
-            if any(self._is_of(watch.runs, shown) for shown in self.shown):
-                continue
-            shown = [s for s in self.shown if len(s.images) == len(self.prompts)]
-            if not shown:
-                return wrong(
-                    f"{len(self.shown[0].images)} pictures for {len(self.prompts)} prompts",
-                    "Show it all pictures at once.",
-                )
-            for s in shown:
-                back = s._replace(images=s.images / 2 + 0.5)
-                if self._is_of(watch.runs, back):
-                    return wrong(
-                        f"{name}'s pictures from -1 to 1", "score() wants them from 0 to 1."
-                    )
-            return wrong(
-                f"pictures that {name} has not drawn",
-                "Other pictures are judged than were drawn and timed for this method.",
-            )
-        return RIGHT
-
-    def _is_of(self, runs: list[Run], shown: Shown) -> bool:
-        """Whether a set that was judged is one that these runs have drawn."""
-        pictures = torch.cat([run.pictures for run in runs])
-        return any(tiny.same(shown.images, drawn) for drawn in pictures.split(len(self.prompts)))
-
-    def _follows(self) -> Seen:
-        marks = {
-            name: [s.mark for s in self.shown if self._is_of(watch.runs, s)]
-            for name, watch in self.watches.items()
-        }
-        for name, own in marks.items():
-            came = self.table[name]["follows"]
-            if any(_near(came, mark) for mark in own):
-                continue
-            whose = [n for n, m in marks.items() if any(_near(came, mark) for mark in m)]
-            if whose:
-                return wrong(f"{whose[0]}'s mark for {name}", "Marks and methods are mixed up.")
-            if any(_near(came, 100 * mark) for mark in own):
-                return wrong(f"{came:g} for {name}", "Leave it from 0 to 1.")
-            return wrong(f"{came:g} for {name}, where score() says {own[0]:g}", "Keep its answer.")
-        return RIGHT
+    return {
+        name: row | {key: make(row, METHODS[name], found) for key, make in columns.items()}
+        for name, row in found.items()
+    }
 
 
-def _near(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-6 * max(abs(a), abs(b))
+def _column(key: str, known: dict[str, Callable]) -> Known:
+    """Mistakes in one column; see :func:`table`."""
+    return {words: partial(table, **{key: make}) for words, make in known.items()}
 
 
-def _table(result: object) -> dict[str, dict[str, float]]:
-    """The student's table. Raises Unusable for what it cannot be read from."""
-    if result is None:
-        raise Unusable("None", "A way through the function has no `return`.")
-    if not isinstance(result, dict):
-        raise Unusable(f"a {type(result).__name__}", "Return a dictionary, method to row.")
-    if list(result) != list(METHODS):
-        came = ", ".join(map(str, result))
+def _with(change: Callable) -> Callable:
+    """The right answer to other methods: from name, steps and guidance to others of these."""
+
+    def function(methods: dict, *rest) -> dict:
+        return table({n: (p, *change(n, *how)) for n, (p, *how) in methods.items()}, *rest)
+
+    return function
+
+
+def _last_pipe(methods: dict, *rest) -> dict:
+    """A lambda in a loop sees the loop's last variables."""
+    *_, last = methods.values()
+    return table(dict.fromkeys(methods, last), *rest)
+
+
+def _cold(methods: dict, prompts: list[str], score: Callable, clock: Callable) -> dict:
+    """The first method's first call is its time."""
+    found = {}
+    for name, (pipe, *how) in methods.items():
+        before = clock()
+        draws(pipe, prompts, *how, 0)
+        found[name] = (clock() - before) / len(prompts)
+    right = table(methods, prompts, score, clock)
+    return {name: row | {"seconds": found[name]} for name, row in right.items()}
+
+
+def _judging_timed(methods: dict, prompts: list[str], score: Callable, clock: Callable) -> dict:
+    def run(pipe, *how):
+        images = draws(pipe, *how)
+        score(images, prompts)
+        return images
+
+    return table(methods, prompts, score, clock, run=run)
+
+
+N = len(PROMPTS)
+RUNS = 5  # of a method, in a right answer: a warm-up, three that are timed, one that is counted
+WHOLE = {  # how a number comes to be so many times too large
+    "These are for the whole batch: divide by the number of pictures.": N,
+    "Divided by the number of pictures twice.": 1 / N,
+}
+
+
+def _times(key: str, factors: dict[str, float]) -> dict[str, Callable]:
+    return {words: lambda row, *_, by=by: by * row[key] for words, by in factors.items()}
+
+
+EVALUATIONS = {
+    "These are the steps: count what the U-Net is given; guidance doubles it, and PNDM makes one "
+    "call more.": lambda row, method, _: method.steps,
+    "The calls are counted, and not that guidance sends each picture through the U-Net twice.": (
+        lambda row, method, _: row["evaluations"] / method.copies
+    ),
+    "Steps times two with guidance is what one would expect; PNDM makes one call more: count.": (
+        lambda row, method, _: method.steps * method.copies
+    ),
+} | _times(
+    "evaluations",
+    WHOLE
+    | {
+        "These are of all runs together: count one.": RUNS,
+        "These are of all runs and pictures together: count one run, and divide by its "
+        "pictures.": RUNS * N,
+    },
+)
+SECONDS = {
+    "The first call is counted, which is slow, and the batch is not divided by its pictures.": (
+        lambda row, *_: N * row["seconds"] + COLD
+    ),
+    "The clock runs while the pictures are judged, and the batch is not divided by its "
+    "pictures.": lambda row, *_: N * row["seconds"] + JUDGING,
+    "These are seconds for a step: people wait for pictures.": (
+        lambda row, method, _: row["seconds"] / method.steps
+    ),
+    "These are pictures in a second: turn it round.": lambda row, *_: 1 / row["seconds"],
+} | _times("seconds", WHOLE)
+FIRST, *_, LAST = METHODS
+SPEEDUP = {
+    "It is upside down: the first method's seconds divided by this one's.": (
+        lambda row, *_: 1 / row["speedup"]
+    ),
+    "It is relative to the last method: take the first.": (
+        lambda row, _, rows: rows[LAST]["seconds"] / row["seconds"]
+    ),
+    "It is relative to the fastest: take the first.": (
+        lambda row, _, rows: min(r["seconds"] for r in rows.values()) / row["seconds"]
+    ),
+    "This is a ratio of steps, not of seconds.": (
+        lambda row, method, _: METHODS[FIRST].steps / method.steps
+    ),
+    "This is a ratio of U-Net evaluations, not of seconds.": (
+        lambda row, _, rows: rows[FIRST]["evaluations"] / row["evaluations"]
+    ),
+    "This is a difference: divide.": (lambda row, _, rows: rows[FIRST]["seconds"] - row["seconds"]),
+    "This is a share saved: divide the first method's seconds by this one's.": (
+        lambda row, *_: 1 - 1 / row["speedup"]
+    ),
+}
+FOLLOWS = {
+    "Marks and methods are mixed up.": lambda row, _, rows: rows[FIRST]["follows"],
+    "Leave it from 0 to 1.": lambda row, *_: 100 * row["follows"],
+}
+
+
+# What rows look at.
+
+
+class Compared(NamedTuple):
+    """What came of one call."""
+
+    rows: dict[str, dict[str, float]]
+    scene: Scene
+
+    def column(self, key: str) -> dict[str, float]:
+        """A number of every method."""
+        return {name: row[key] for name, row in self.rows.items()}
+
+
+def _read(result: object, args: tuple) -> Compared:
+    rows = returned(result, dict, "Return a dictionary, method to row.")
+    if list(rows) != list(METHODS):
+        came = ", ".join(map(str, rows))
         raise Unusable(f"the methods {came}", "Use the names of `methods`, in their order.")
-    table = {}
-    for name, row in result.items():
+    for name, row in rows.items():
         if not isinstance(row, dict) or set(row) != set(KEYS):
             came = sorted(map(str, row)) if isinstance(row, dict) else f"a {type(row).__name__}"
             raise Unusable(f"{came} for {name}", f"Each row has the keys {', '.join(KEYS)}.")
-        try:
-            table[name] = {key: float(value) for key, value in row.items()}
-        except (TypeError, ValueError):
-            raise Unusable(f"no numbers for {name}", "Each of the four is one number.") from None
-    return table
+    plain = {n: {k: number(_plain(v)) for k, v in row.items()} for n, row in rows.items()}
+    return Compared(plain, args[-1].__self__)
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _drawn(found: Compared) -> str:
+    for name in METHODS:
+        if not any(run.pictures is not None for run in found.scene.runs(name)):
+            return f"{name!r} has drawn nothing"
+    return "all have drawn"
+
+
+def _settings(found: Compared) -> dict[str, list[str]]:
+    """Guidance and U-Net calls of each method's runs; one entry if all are alike."""
+
+    def said(run: Run) -> str:
+        return f"guidance {run.calls[0].guidance:g}, {len(run.calls)} calls"
+
+    return {name: sorted(set(map(said, found.scene.runs(name)))) for name in METHODS}
+
+
+def _prompts(found: Compared) -> dict[str, str]:
+    asked, said = found.scene.asked, {}
+    for name in METHODS:
+        texts = torch.cat([run.text for run in found.scene.runs(name)])
+        right = tiny.same(texts, asked.repeat(len(texts) // N, 1, 1))
+        said[name] = "all prompts in every run" if right else "other prompts"
+    return said
+
+
+def _noise(found: Compared) -> dict[str, str]:
+    starts = {n: torch.cat([run.start for run in found.scene.runs(n)]) for n in METHODS}
+    first, said = starts[FIRST][:N], {}
+    for name, start in starts.items():
+        right = tiny.same(start, first.repeat(len(start) // N, 1, 1, 1))
+        said[name] = "the same noise in every run" if right else "another noise in a run"
+    return said
+
+
+def _seconds(found: Compared) -> dict[str, float | str]:
+    return {
+        name: "next to no time" if 3e-4 < abs(value) < 12 else value
+        for name, value in found.column("seconds").items()
+    }
+
+
+def _speedup(found: Compared) -> list[dict[str, float]]:
+    """The column, and what it is of the one that the student's own seconds make."""
+    seconds, speedup = found.column("seconds"), found.column("speedup")
+    if not all(seconds.values()):
+        return [speedup, "seconds of 0, by which nothing can be divided"]
+    return [speedup, {n: speedup[n] * seconds[n] / seconds[FIRST] for n in METHODS}]
+
+
+def _either(came: list, right: list) -> bool:
+    """Wrong seconds have a row of their own."""
+    return any(map(agree, came, right))
+
+
+def _judged(found: Compared) -> dict[str, str]:
+    """How what was shown is made of what each method has drawn; the prompts that came with it."""
+    shown = found.scene.judge.shown
+    if not shown:
+        return dict.fromkeys(("prompts", *METHODS), "score() was never called")
+    said = {"prompts": "as drawn" if all(s.prompts == PROMPTS for s in shown) else "others"}
+    for name in METHODS:
+        drawn = torch.cat([run.pictures for run in found.scene.runs(name)]).split(N)
+        ways = {relation(s.images, some) for s in shown for some in drawn} - {OTHERS}
+        fewer = {f"{len(s.images)} pictures" for s in shown if len(s.images) != N}
+        said[name] = AS_DRAWN if AS_DRAWN in ways else min(ways | fewer, default=OTHERS)
+    return said
+
+
+def compare(seed: int = 0) -> Part:
+    """Three methods, of which the first has guidance and makes a call more than steps."""
+
+    def judged(judge: Callable) -> Callable:
+        return partial(table, judge=judge)
+
+    def row(name: str, otherwise: str, known: Known, view: Callable, *after: str, **more) -> Look:
+        after = ("runs", *after) if name != "runs" else ()
+        return one_row(
+            name, cases, otherwise, known, lambda found: view(found[0]), after=after, **more
+        )
+
+    def another_seed(pipe, prompts, steps, guidance, seed):
+        return draws(pipe, prompts, steps, guidance, seed + steps)
+
+    def first_prompt(pipe, prompts, steps, *rest):
+        some = prompts[:1] * len(prompts) if steps == METHODS["LCM"].steps else prompts
+        return draws(pipe, some, steps, *rest)
+
+    def another_clock(methods, prompts, score, _):
+        return table(methods, prompts, score, partial(next, ticks(0, 0.05)))
+
+    cases = [lambda: Scene(seed).arguments()]
+    others = dict(zip(METHODS, reversed(METHODS.values()), strict=True))
+    warm = "The first call is counted, which is slow: warm up."
+    looks = (
+        row(
+            "runs",
+            "Draw with every method's pipeline.",
+            {"Draw with every method's pipeline: a lambda in a loop sees the last.": _last_pipe},
+            _drawn,
+        ),
+        row(
+            "settings",
+            "Some run has its own number of steps or guidance: all of a method's runs, also the "
+            "counted and the judged, have the method's.",
+            {
+                "One guidance scale is used for all (7.5 is the pipeline's default): a LoRA with "
+                "guidance built in would be guided twice.": (
+                    _with(lambda name, steps, _: (steps, 7.5)),
+                    _with(lambda name, steps, _: (steps, METHODS[FIRST].guidance)),
+                ),
+                "Another method's steps, or one number for all: are they swapped?": (
+                    _with(lambda name, steps, scale: (others[name].steps, scale)),
+                    _with(lambda name, steps, scale: (METHODS[FIRST].steps, scale)),
+                ),
+            },
+            _settings,
+        ),
+        row(
+            "prompts",
+            "Every run of every method draws the same prompts, all of them.",
+            {
+                "A method draws fewer prompts than the others: every run of every method draws "
+                "the same prompts, all of them.": partial(table, run=first_prompt)
+            },
+            _prompts,
+        ),
+        row(
+            "noise",
+            "Every run begins with the seed 0.",
+            {
+                "The seed differs from method to method, or from run to run: then luck is compared "
+                "too, and what is judged is not what was timed.": partial(table, run=another_seed),
+                "What is judged is not what was timed: another seed.": judged(
+                    lambda score, images, prompts, again: score(again(1), prompts)
+                ),
+            },
+            _noise,
+            "prompts",
+        ),
+        row(
+            "evaluations",
+            "Count one run, and divide by its pictures.",
+            _column("evaluations", EVALUATIONS),
+            lambda found: found.column("evaluations"),
+            "settings",
+            "prompts",
+        ),
+        row(
+            "seconds",
+            "Time warm runs that draw and do nothing else, by `clock`.",
+            {
+                "Another clock was read than the given one: hand `clock` on to "
+                "timed().": another_clock,
+                "The clock runs while the pictures are judged: time the drawing alone.": (
+                    _judging_timed
+                ),
+                warm: _cold,
+            }
+            | _column("seconds", SECONDS),
+            _seconds,
+            "settings",
+            "prompts",
+        ),
+        row(
+            "speedup",
+            "The first method's seconds divided by this one's.",
+            _column("speedup", SPEEDUP),
+            _speedup,
+            same=_either,
+        ),
+        row(
+            "judged",
+            "Other pictures are judged than were drawn and timed for this method.",
+            {
+                "Let score() judge each method's pictures.": judged(lambda *_: 1.0),
+                "score() wants pictures from 0 to 1.": judged(
+                    lambda score, images, prompts, _: score(images * 2 - 1, prompts)
+                ),
+                "score() needs the prompts that were drawn, all of them, in their order.": judged(
+                    lambda score, images, prompts, _: score(images, prompts[::-1])
+                ),
+                "Show it all pictures at once.": judged(
+                    lambda score, images, prompts, _: score(images[:1], prompts)
+                ),
+            },
+            _judged,
+            "prompts",
+        ),
+        row(
+            "follows",
+            "Keep score()'s answer.",
+            _column("follows", FOLLOWS),
+            lambda found: found.column("follows"),
+            "judged",
+        ),
+    )
+    return Part(
+        "compare",
+        EXPECTED,
+        table,
+        looks,
+        _read,
+        lambda message, _: tiny.hint(message),
+        "It calls your functions of the parts before: are those right?",
+    )

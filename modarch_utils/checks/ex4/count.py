@@ -1,13 +1,27 @@
 """Exercise 4, counting: how many pictures go through a U-Net while something runs."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex4 import tiny as tiny
-from modarch_utils.checks.ex4.watch import Run, Watch
+from modarch_utils.checks.core import (
+    RIGHT,
+    Case,
+    Part,
+    Property,
+    Report,
+    Seen,
+    Unusable,
+    number,
+    one_row,
+    wrong,
+)
+from modarch_utils.checks.ex4 import tiny
+from modarch_utils.checks.ex4.watch import watched
 
 EXPECTED = {
     "runs": "a whole number",
@@ -19,10 +33,7 @@ EXPECTED = {
     "hooks": "the U-Net is afterwards as it was",
     "error": "also if run() raises, which the caller hears of",
 }
-
-
-class Stop(Exception):
-    """What a run raises to see what happens."""
+CLEAN = "nothing of yours is left"
 
 
 def check_count_evaluations(function: Callable[..., object], seed: int = 0) -> Report:
@@ -33,177 +44,198 @@ def check_count_evaluations(function: Callable[..., object], seed: int = 0) -> R
             ``pipe.unet`` was called with meanwhile.
         seed: decides the weights.
     """
-    with tiny.quiet():
-        return _Count(function, seed).report()
-
-
-class _Count:
-    def __init__(self, function: Callable, seed: int):
-        self.function = function
-        self.pipe = tiny.pipeline(seed)  # PNDM: one call more than steps
-        self.watch = Watch(self.pipe)
-        self.times, self.before = 0, _state(self.pipe)
-        self.counted: dict[tuple, tuple[float, int, int]] = {}
-
-    def report(self) -> Report:
-        kind = type(self.pipe.unet)
-        methods = kind.forward, kind.__call__
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            rows.add("once", self._once)
-            rows.add("calls", self._calls, ("once",))
-            rows.add("pictures", self._pictures, ("once", "calls"))
-            rows.add("guidance", self._guidance, ("once", "calls", "pictures"))
-            rows.add("again", self._again, ("once",))
-            rows.add("hooks", self._hooks)
-            rows.add("error", self._error, ("once",))
+    kind = UNet2DConditionModel
+    methods = kind.forward, kind.__call__
+    try:
+        with tiny.quiet():
+            return count_evaluations(seed).check(function)
+    finally:
         kind.forward, kind.__call__ = methods  # whatever was put there
-        return rows.report("count_evaluations")
 
-    def _count(self, pictures=1, steps=2, guidance=1.0, again=False) -> tuple[float, int, int]:
-        """The student's number; the calls and the samples that there were in the last run.
 
-        Rows that look at the same count share it, unless it is made `again`.
-        """
-        case = pictures, steps, guidance
-        if case in self.counted and not again:
-            return self.counted[case]
-        self.times = 0
+def count(pipe: DiffusionPipeline, draw: Callable, of: Callable = len, stays: str = "") -> int:
+    """A right answer, of which a piece may be another.
 
-        def run():
-            self.times += 1
-            return self.pipe(
-                tiny.PROMPTS[:pictures],
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=torch.Generator().manual_seed(0),
-                output_type="pt",
-            ).images
+    Args:
+        pipe: whose U-Net is watched.
+        draw: draws with it.
+        of: from the U-Net's samples in one call to what it counts.
+        stays: "hook" or "forward" is left on the U-Net.
+    """
+    found, forward = [], pipe.unet.forward
 
-        came = _number(call(self.function, self.pipe, run, hint=_hint))
-        last = self.watch.runs[-1] if self.times else Run()
-        self.counted[case] = came, len(last.calls), last.samples
-        return self.counted[case]
+    def counted(sample: Tensor, *args, **options) -> object:
+        return forward(sample, *args, **options)
 
-    def _runs(self) -> Seen:
-        self._count()
-        return RIGHT
+    hook = pipe.unet.register_forward_pre_hook(lambda _, given: found.append(of(given[0])))
+    try:
+        draw()
+    finally:
+        if stays != "hook":
+            hook.remove()
+        if stays == "forward":
+            pipe.unet.forward = counted
+    return sum(found)
 
-    def _once(self) -> Seen:
-        if self.times == 1:
-            return RIGHT
-        if not self.times:
-            return wrong("it is never called", "Call run() while you are counting.")
-        return wrong(f"{self.times} calls", "Call run() once: whatever it does happens once more.")
 
-    def _calls(self) -> Seen:
-        for steps in (2, 4):
-            came, calls, _ = self._count(steps=steps)
-            if came == calls:
-                continue
-            if came == 2 * calls:
-                return wrong(
-                    f"{came:g} where there were {calls} calls, without guidance",
-                    "Is the factor 2 of guidance assumed? Or is it len(inputs), the two arguments? "
-                    "The hook's inputs are a tuple: add len(inputs[0]) at every call.",
-                )
-            if came == steps:
-                return wrong(
-                    f"{came:g} where there were {calls} calls",
-                    "These are the steps: PNDM calls the U-Net once more than it makes steps. "
-                    "Count the calls themselves, in a hook.",
-                )
-            return wrong(
-                f"{came:g} where there were {calls} calls with one sample each",
-                "Add len(sample) at every call: the hook's inputs are a tuple, and the sample is "
-                "its first entry.",
-            )
-        return RIGHT
+class Counted(NamedTuple):
+    """What came of one count."""
 
-    def _pictures(self) -> Seen:
-        came, calls, samples = self._count(pictures=3)
-        if came == samples:
-            return RIGHT
-        if came == calls:
-            return wrong(
-                f"{came:g} for {calls} calls with 3 pictures each",
+    came: float
+    times: int
+    """Calls of run()."""
+    left: str
+
+
+def _left(pipe: DiffusionPipeline) -> str:
+    """Whether something is still on the U-Net, in words: hooks, methods, another U-Net."""
+    unet, kind = pipe.unet, UNet2DConditionModel
+    if sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in unet.modules()) != 1:
+        return "a hook of yours is left on the U-Net"  # the watch has one
+    methods = any(name in vars(m) for m in unet.modules() for name in ("forward", "__call__"))
+    if methods or type(unet) is not kind or (kind.forward, kind.__call__) != METHODS:
+        return "a method of yours is left on the U-Net"
+    return CLEAN
+
+
+METHODS = UNet2DConditionModel.forward, UNet2DConditionModel.__call__
+
+
+def _read(result: object, args: tuple) -> Counted:
+    pipe, _ = args
+    single = isinstance(result, Tensor) and result.numel() == 1
+    came = number(result.item() if single else result, "Return the number alone.")
+    if came != int(came):
+        raise Unusable(f"{came:g}", "A count is a whole number: divide by nothing.")
+    return Counted(came, len(pipe.watch.runs), _left(pipe))
+
+
+def count_evaluations(seed: int = 0) -> Part:
+    """Runs of one picture, of several, with guidance, and one that fails; all by PNDM."""
+
+    def case(pictures: int = 1, steps: int = 2, guidance: float = 1.0) -> Case:
+        def make() -> tuple:
+            pipe = watched(seed, tiny.pndm())
+            options = {"num_inference_steps": steps, "guidance_scale": guidance}
+            options |= {"generator": torch.Generator().manual_seed(0), "output_type": "pt"}
+            return pipe, lambda: pipe(tiny.PROMPTS[:pictures], **options).images
+
+        return make
+
+    every, total = [case(), case(), case(steps=4), case(3)], []
+    every += [case(2, guidance=3.0), case(guidance=3.0)]
+
+    def came(first: int, last: int) -> Callable:
+        return lambda counts: [each.came for each in counts[first:last]]
+
+    def steps(pipe: DiffusionPipeline, run: Callable) -> int:
+        return len(run()) * pipe.scheduler.num_inference_steps
+
+    def outside(pipe: DiffusionPipeline, run: Callable) -> int:
+        total.append(count(pipe, run))
+        return sum(total)
+
+    def guessed(pipe: DiffusionPipeline, run: Callable) -> int:
+        found = count(pipe, run)
+        return found // 2 if pipe.do_classifier_free_guidance else found
+
+    left = "Remove it whatever happens: `with hook:` around run(), or try ... finally."
+    looks = (
+        one_row("runs", every, "Return the number alone.", view=len),
+        one_row(
+            "once",
+            every,
+            "Call run() once, and count meanwhile.",
+            {
+                "Call run() while you are counting.": lambda pipe, run: count(pipe, lambda: None),
+                "Call run() once: whatever it does happens once more.": (
+                    lambda pipe, run: (run(), count(pipe, run))[1]
+                ),
+            },
+            lambda counts: counts[0].times,
+        ),
+        one_row(
+            "again",
+            every,
+            "Begin at 0 at every count.",
+            {
+                "The counter, or the hook with it, lives on from the first count: begin at 0 "
+                "inside of the function.": outside
+            },
+            lambda counts: counts[1].came - counts[0].came,
+            after=("once",),
+        ),
+        one_row(
+            "calls",
+            every,
+            "Add len(sample) at every call: the hook's inputs are a tuple, and the sample is its "
+            "first entry.",
+            {
+                "Is the factor 2 of guidance assumed? Or is it len(inputs), the two arguments? The "
+                "hook's inputs are a tuple: add len(inputs[0]) at every call.": partial(
+                    count, of=lambda sample: 2 * len(sample)
+                ),
+                "These are the steps: PNDM calls the U-Net once more than it makes steps. Count "
+                "the calls themselves, in a hook.": steps,
+            },
+            came(1, 3),
+            after=("once", "again"),
+        ),
+        one_row(
+            "pictures",
+            every,
+            "Add up the sizes of the batches.",
+            {
                 "These are calls, or evaluations for one picture. A call works on a whole batch: "
-                "add up the sizes of the batches.",
-            )
-        return wrong(f"{came:g} where {samples} is right", "Add up the sizes of the batches.")
-
-    def _guidance(self) -> Seen:
-        for pictures in (2, 1):
-            came, calls, samples = self._count(pictures=pictures, guidance=3.0)
-            if came != samples:
-                return wrong(
-                    f"{came:g} for {calls} calls with 2 · {pictures} samples each",
-                    "With guidance each picture goes through the U-Net twice in a step, once with "
-                    "an empty prompt: count what the U-Net is given, not what you know.",
-                )
-        return RIGHT
-
-    def _again(self) -> Seen:
-        (first, *_), (second, *_) = self._count(), self._count(again=True)
-        if second == first:
-            return RIGHT
-        return wrong(
-            f"{first:g}, then {second:g} for the same run",
-            "The counter, or the hook with it, lives on from the first count: begin at 0 inside "
-            "of the function.",
-        )
-
-    def _hooks(self) -> Seen:
-        return RIGHT if _state(self.pipe) == self.before else self._left("after the count")
-
-    def _error(self) -> Seen:
-        self.before = _state(self.pipe)
-
-        def run():
-            raise Stop
-
-        try:
-            self.function(self.pipe, run)
-        except Stop:
-            if _state(self.pipe) == self.before:
-                return RIGHT
-            return self._left("after an error in run()")
-        except Exception as error:
-            return wrong(f"{type(error).__name__}", "Let run()'s own error pass.")
-        return wrong(
-            "the error is swallowed", "A failed run must not look like a count: let it pass."
-        )
-
-    def _left(self, when: str) -> Seen:
-        return wrong(
-            f"{when}, something of yours is still on the U-Net",
-            "Remove it whatever happens: `with hook:` around run(), or try ... finally.",
-        )
+                "add up the sizes of the batches.": partial(count, of=lambda _: 1)
+            },
+            came(3, 4),
+            after=("once", "calls"),
+        ),
+        one_row(
+            "guidance",
+            every,
+            "Count what the U-Net is given.",
+            {
+                "With guidance each picture goes through the U-Net twice in a step, once with an "
+                "empty prompt: count what the U-Net is given, not what you know.": guessed
+            },
+            came(4, 6),
+            after=("once", "calls", "pictures"),
+        ),
+        one_row(
+            "hooks",
+            every,
+            "Leave the U-Net as it was.",
+            {left: tuple(partial(count, stays=what) for what in ("hook", "forward"))},
+            lambda counts: counts[0].left,
+        ),
+        Property("error", partial(_fails, case(), left), ("once", "hooks")),
+    )
+    title = "count_evaluations"
+    return Part(title, EXPECTED, count, looks, _read, lambda said, _: _hint(said))
 
 
-def _state(pipe: DiffusionPipeline) -> tuple:
-    """What somebody could have left on a U-Net: hooks, and methods of the object itself."""
-    unet = pipe.unet
-    hooks = [
-        list(hooks)
-        for module in unet.modules()
-        for hooks in (module._forward_pre_hooks, module._forward_hooks)
-    ]
-    methods = [name for m in unet.modules() for name in ("forward", "__call__") if name in vars(m)]
-    return id(unet), hooks, methods, type(unet).forward, type(unet).__call__
+class Stop(Exception):
+    """What a run raises to see what happens."""
 
 
-def _number(result: object) -> float:
-    """The student's count. Raises Unusable for what is no number."""
-    if result is None:
-        raise Unusable("None", "A way through the function has no `return`.")
-    if isinstance(result, torch.Tensor) and result.numel() == 1:
-        result = result.item()
-    if isinstance(result, bool) or not isinstance(result, int | float):
-        raise Unusable(f"a {type(result).__name__}", "Return the number alone.")
-    if result != int(result):
-        raise Unusable(f"{result:g}", "A count is a whole number: divide by nothing.")
-    return result
+def _fails(case: Case, left: str, function: Callable) -> Seen:
+    """Whether a run's error comes through, and nothing stays behind."""
+    pipe, draws = case()
+
+    def run() -> None:
+        draws()
+        raise Stop("a run that fails")
+
+    try:
+        function(pipe, run)
+    except Stop:
+        found = _left(pipe)
+        return RIGHT if found == CLEAN else wrong(f"after an error in run(), {found}", left)
+    except Exception as error:
+        return wrong(f"{type(error).__name__}", "Let run()'s own error pass.")
+    return wrong("the error is swallowed", "A failed run must not look like a count: let it pass.")
 
 
 def _hint(message: str) -> str:

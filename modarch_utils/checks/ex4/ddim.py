@@ -1,12 +1,14 @@
 """Exercise 4, the slow side: whether a student's pipeline samples with DDIM (Song et al. 2021).
 
-What it draws from a fixed noise is compared with what known samplers draw, by the same networks.
+What it draws from a fixed noise is looked up among what known samplers draw, by the same networks.
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 from diffusers import (
+    DDIMScheduler,
     DDPMScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
@@ -14,8 +16,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, wrong
-from modarch_utils.checks.ex4 import tiny as tiny
+from modarch_utils.checks.core import Case, Part, Report, one_row
+from modarch_utils.checks.ex4 import tiny
 
 EXPECTED = {
     "runs": "a pipeline that draws",
@@ -25,28 +27,36 @@ EXPECTED = {
     "noise schedule": "the pipeline's own betas and kind of prediction",
     "caller": "the given pipeline samples afterwards as it did before",
 }
-SPACINGS = {
-    "trailing": "",
-    "leading": "Stable Diffusion's own spacing begins early, with one step at t = 1: name "
-    'timestep_spacing="trailing" in the call of from_config (written into the configuration, it '
-    "may be ignored).",
-    "linspace": 'This spacing begins at 999 and ends at 0: set timestep_spacing="trailing".',
+SCHEDULES = {
+    "Stable Diffusion's noise schedule": tiny.STABLE,
+    "another noise schedule": tiny.OTHER,
+    "DDIMScheduler's default": {"steps_offset": 1},  # linear, from 0.0001 to 0.02
 }
-FROM_SAVED = (
-    "clip_sample comes from the pipeline's own configuration: switch it off yourself, "
-    "clip_sample=False."
-)
-FROM_DEFAULT = "DDIMScheduler's default is clip_sample=True, made for pixels: set it to False."
-LIBRARY = {"steps_offset": 1}
-"""The noise schedule of a DDIMScheduler that is told nothing: linear, from 0.0001 to 0.02."""
-
-
-class Found(NamedTuple):
-    """Settings of DDIM with which the student's numbers come out."""
-
-    spacing: str
-    clip: bool
-    schedule: dict
+SPACINGS = "trailing", "leading", "linspace"
+CLIPPING = {"not clipped": False, "clipped latents": True}
+OTHERS = {
+    "PNDM": (
+        tiny.pndm,
+        "The scheduler is still the pipeline's own, PNDM, which calls the U-Net once more than it "
+        "makes steps: replace it.",
+    ),
+    "LCM": (
+        lambda: tiny.lcm(tiny.STABLE),
+        "This is LCM's sampler, which adds noise: part 2's.",
+    ),
+    "DDPM": (
+        lambda: DDPMScheduler(**tiny.STABLE, clip_sample=False),
+        "This is DDPM, which adds noise at every step: take DDIMScheduler.",
+    ),
+    "Euler's method": (
+        lambda: EulerDiscreteScheduler(**tiny.STABLE),
+        "This is Euler's method on another time axis: take DDIMScheduler.",
+    ),
+    "DPM++": (
+        lambda: DPMSolverMultistepScheduler(**tiny.STABLE),
+        "This is a solver of second order: take DDIMScheduler.",
+    ),
+}
 
 
 def check_ddim_pipeline(function: Callable[[DiffusionPipeline], object], seed: int = 0) -> Report:
@@ -57,113 +67,129 @@ def check_ddim_pipeline(function: Callable[[DiffusionPipeline], object], seed: i
         seed: decides the weights.
     """
     with tiny.quiet():
-        return _Ddim(function, seed).report()
+        return ddim_pipeline(seed).check(function)
 
 
-class _Ddim:
-    def __init__(self, function: Callable, seed: int):
-        self.function, self.seed = function, seed
-        self.found: Found | None = None
+class Made(NamedTuple):
+    """How a pipeline samples."""
 
-    def report(self) -> Report:
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            rows.add("caller", self._caller)  # of the pipeline that it was just given
-            rows.add("DDIM", self._sampler)
-            rows.add("spacing", self._spacing, ("DDIM",))
-            rows.add("clipping", self._clipping, ("DDIM",))
-            rows.add("noise schedule", self._schedule, ("DDIM",))
-        return rows.report("ddim_pipeline")
+    given: DiffusionPipeline
+    """The one that it was made from, as it is now."""
+    sampler: str
+    spacing: str = ""
+    clipping: str = ""
+    schedule: str = ""
 
-    def _draws(self, scheduler) -> Tensor:
-        """What the student's pipeline draws, made from one that has this sampler."""
-        self.given = tiny.pipeline(self.seed)
-        self.given.scheduler = scheduler
-        return tiny.drawn(tiny.made_pipeline(self.function, self.given))
 
-    def _known(self, scheduler) -> Tensor:
-        return tiny.known(self.seed, scheduler)
+def _made(seed: int, given: DiffusionPipeline, latents: Tensor) -> Made:
+    """The sampler, and DDIM's settings, with which latents come out."""
+    for schedule, clip, spacing in product(
+        SCHEDULES, CLIPPING, ("trailing", "leading", "linspace")
+    ):
+        sampler = tiny.ddim(SCHEDULES[schedule], spacing, CLIPPING[clip])
+        if tiny.same(latents, tiny.known(seed, sampler)):
+            return Made(given, "DDIM", spacing, clip, schedule)
+    for name, (sampler, _) in OTHERS.items():
+        if tiny.same(latents, tiny.known(seed, sampler())):
+            return Made(given, name)
+    return Made(given, "no sampler that the check knows")
 
-    def _like(self, came: Tensor, schedule: dict, clip: bool) -> bool:
-        """Whether DDIM draws this on a noise schedule; the spacing has a row of its own."""
-        return any(
-            tiny.same(came, self._known(tiny.ddim(schedule, spacing, clip))) for spacing in SPACINGS
-        )
 
-    def _runs(self) -> Seen:
-        self.came = self._draws(tiny.pndm())
-        return RIGHT
+def ddim(drop: str = "", **settings) -> Callable[[DiffusionPipeline], DiffusionPipeline]:
+    """A right answer, of which a setting may be another, or be left out."""
+    settings = {"timestep_spacing": "trailing", "clip_sample": False} | settings
+    settings.pop(drop, None)
 
-    def _sampler(self) -> Seen:
-        for schedule in (tiny.STABLE, LIBRARY):
-            for clip in (False, True):
-                for spacing in SPACINGS:
-                    if tiny.same(self.came, self._known(tiny.ddim(schedule, spacing, clip))):
-                        self.found = Found(spacing, clip, schedule)
-                        return RIGHT
-        others = {
-            "PNDM": (
-                tiny.pndm(),
-                "The scheduler is still the pipeline's own, PNDM, which calls the U-Net once more "
-                "than it makes steps: replace it.",
-            ),
-            "LCM": (tiny.lcm(tiny.STABLE), "This is LCM's sampler, which adds noise: part 2's."),
-            "DDPM": (
-                DDPMScheduler(**tiny.STABLE, clip_sample=False),
-                "This is DDPM, which adds noise at every step: take DDIMScheduler.",
-            ),
-            "Euler's": (
-                EulerDiscreteScheduler(**tiny.STABLE),
-                "This is Euler's method on another time axis: take DDIMScheduler.",
-            ),
-            "DPM++": (
-                DPMSolverMultistepScheduler(**tiny.STABLE),
-                "This is a solver of second order: take DDIMScheduler.",
-            ),
-        }
-        for name, (scheduler, likely) in others.items():
-            if tiny.same(self.came, self._known(scheduler)):
-                return wrong(f"the steps of {name}", likely)
-        return wrong(
-            "numbers of no sampler that the check knows",
+    def function(pipe: DiffusionPipeline) -> DiffusionPipeline:
+        sampler = DDIMScheduler.from_config(pipe.scheduler.config, **settings)
+        return tiny.with_sampler(pipe, sampler)
+
+    return function
+
+
+def _always(sampler: Callable) -> Callable[[DiffusionPipeline], DiffusionPipeline]:
+    return lambda pipe: tiny.with_sampler(pipe, sampler())
+
+
+def _in_place(pipe: DiffusionPipeline) -> DiffusionPipeline:
+    pipe.scheduler = ddim()(pipe).scheduler
+    return pipe
+
+
+def ddim_pipeline(seed: int = 0) -> Part:
+    """From pipelines with PNDM, with a sampler that clips, and with another noise schedule."""
+
+    def case(sampler: Callable) -> Case:
+        return lambda: (tiny.pipeline(seed, sampler()),)
+
+    def read(result: object, args: tuple) -> Made:
+        return _made(seed, *args, tiny.drawn(result))
+
+    plain, clips, other = ([case(make)] for make in (tiny.pndm, tiny.clipping, tiny.other))
+    fixed, default = (
+        _always(lambda name=name: tiny.ddim(SCHEDULES[name]))
+        for name in ("Stable Diffusion's noise schedule", "DDIMScheduler's default")
+    )
+    looks = (
+        one_row("runs", plain, "Return a pipeline.", view=len),
+        one_row(
+            "caller",
+            plain,
+            "The given pipeline's networks have changed: leave them alone.",
+            {
+                "The caller's pipeline was changed in place: make a new one from its parts, "
+                "StableDiffusionPipeline(**parts), and replace the scheduler there.": _in_place
+            },
+            lambda made: tiny.as_before(seed, made[0].given),
+        ),
+        one_row(
+            "DDIM",
+            plain,
             "Print pipe.scheduler of what you return. Are its networks the ones that you were "
             "given?",
-        )
-
-    def _spacing(self) -> Seen:
-        likely = SPACINGS[self.found.spacing]
-        return wrong(f"{self.found.spacing} spacing", likely) if likely else RIGHT
-
-    def _clipping(self) -> Seen:
-        if self.found.clip:
-            return wrong("clipped latents", FROM_DEFAULT)
-        if self._like(self._draws(tiny.clipping()), self.found.schedule, clip=False):
-            return RIGHT
-        return wrong("clipped latents, from a pipeline saved with clip_sample=True", FROM_SAVED)
-
-    def _schedule(self) -> Seen:
-        default = wrong(
-            "DDIMScheduler's default, which is not Stable Diffusion's",
+            {words: _always(sampler) for sampler, words in OTHERS.values()},
+            lambda made: made[0].sampler,
+        ),
+        one_row(
+            "spacing",
+            plain,
+            'Set timestep_spacing="trailing".',
+            {
+                "Stable Diffusion's own spacing begins early, with one step at t = 1: name "
+                'timestep_spacing="trailing" in the call of from_config (written into the '
+                "configuration, it may be ignored).": ddim("timestep_spacing"),
+                'This spacing begins at 999 and ends at 0: set timestep_spacing="trailing".': ddim(
+                    timestep_spacing="linspace"
+                ),
+            },
+            lambda made: made[0].spacing,
+            after=("DDIM",),
+        ),
+        one_row(
+            "clipping",
+            plain + clips,
+            "Name clip_sample=False.",
+            {
+                "DDIMScheduler's default is clip_sample=True, made for pixels: set it to "
+                "False.": ddim(clip_sample=True),
+                "clip_sample comes from the pipeline's own configuration: switch it off yourself, "
+                "clip_sample=False.": ddim("clip_sample"),
+            },
+            lambda made: [each.clipping for each in made],
+            after=("DDIM",),
+        ),
+        one_row(
+            "noise schedule",
+            plain + other,
             "Hand the settings on: DDIMScheduler.from_config(pipe.scheduler.config, ...).",
-        )
-        if self.found.schedule is LIBRARY:
-            return default
-        came = self._draws(tiny.other())
-        if self._like(came, tiny.OTHER, self.found.clip):
-            return RIGHT
-        if self._like(came, tiny.STABLE, self.found.clip):
-            return wrong(
-                "Stable Diffusion 1.5's betas, in a pipeline that has others",
-                "The noise schedule is written down in the code: take the settings from "
-                "pipe.scheduler.config.",
-            )
-        return default
-
-    def _caller(self) -> Seen:
-        if tiny.same(self._known(tiny.pndm()), tiny.latents(self.given)):
-            return RIGHT
-        return wrong(
-            "it draws something else now",
-            "The caller's pipeline was changed in place: make a new one from its parts, "
-            "StableDiffusionPipeline(**parts), and replace the scheduler there.",
-        )
+            {
+                "This is the library's default, which is not Stable Diffusion's. Hand the settings "
+                "on: DDIMScheduler.from_config(pipe.scheduler.config, ...).": default,
+                "The noise schedule is written down in the code, and it is Stable Diffusion 1.5's: "
+                "take the settings from pipe.scheduler.config.": fixed,
+            },
+            lambda made: [each.schedule for each in made],
+            after=("DDIM",),
+        ),
+    )
+    return Part("ddim_pipeline", EXPECTED, ddim(), looks, read, lambda said, _: tiny.hint(said))

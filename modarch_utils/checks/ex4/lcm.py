@@ -1,18 +1,20 @@
 """Exercise 4, the fast side: whether a student's pipeline is LCM-LoRA (Luo et al. 2023b).
 
 Two things make it: the adapters in its U-Net, and the sampler. What it draws from a fixed noise is
-compared with what known samplers draw, with U-Nets to whose weights the adapters are added.
+looked up among what known samplers draw, with U-Nets to whose weights the adapters are added.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, LCMScheduler
 from torch import Tensor
 
-from modarch_utils.checks.core import AFTER, RIGHT, Report, Rows, Seen, wrong
-from modarch_utils.checks.ex4 import tiny as tiny
+from modarch_utils.checks.core import Case, Look, Mutant, Part, Report, one_row
+from modarch_utils.checks.ex4 import tiny
 
 EXPECTED = {
     "runs": "a pipeline that draws",
@@ -23,42 +25,22 @@ EXPECTED = {
     "folder": "another folder gives another LoRA",
     "caller": "the given pipeline draws afterwards as it did before, without the LoRA",
 }
-STRENGTHS = {
-    1.0: ("", ""),
-    0.0: (
-        "pictures of the U-Net without any LoRA",
-        "The LoRA is not in the U-Net that draws: load it into the pipeline that you return, and "
-        "unload nothing.",
-    ),
-    2.0: ("twice the LoRA", "The LoRA is added twice: load it once, and fuse it at most once."),
-    0.5: ("half of the LoRA", "Leave the LoRA's strength at 1."),
-}
+
+
 SAMPLERS = {
-    "LCM": (lambda: tiny.lcm(tiny.STABLE), ""),
-    "PNDM": (
-        tiny.pndm,
-        "The scheduler is still the pipeline's own: a LoRA changes the network, and LCMScheduler "
-        "has to be set besides.",
-    ),
-    "DDIM": (
-        lambda: tiny.ddim(tiny.STABLE),
-        "LCM's network answers with the end of the path; DDIM only takes a step towards it. Set "
-        "LCMScheduler.",
-    ),
-    "DDIM, leading": (
-        lambda: tiny.ddim(tiny.STABLE, "leading"),
-        "LCM's network answers with the end of the path; DDIM only takes a step towards it. Set "
-        "LCMScheduler.",
-    ),
-    "clipped LCM": (lambda: tiny.lcm(tiny.STABLE, clip=True), ""),
+    "": None,
+    "The scheduler is still the pipeline's own: a LoRA changes the network, and LCMScheduler has "
+    "to be set besides.": lambda pipe: pipe.scheduler,
+    "LCM's network answers with the end of the path; DDIM only takes a step towards it. Set "
+    "LCMScheduler.": lambda _: tiny.ddim(tiny.STABLE),
 }
-
-
-class Found(NamedTuple):
-    """How the student's numbers come out."""
-
-    strength: float
-    sampler: str
+STRENGTHS = {
+    "": 1.0,
+    "The LoRA is not in the U-Net that draws: load it into the pipeline that you return, and "
+    "unload nothing.": 0.0,
+    "The LoRA is added twice: load it once, and fuse it at most once.": 2.0,
+    "Leave the LoRA's strength at 1.": 0.5,
+}
 
 
 def check_lcm_pipeline(
@@ -70,105 +52,156 @@ def check_lcm_pipeline(
         function: from a StableDiffusionPipeline and a LoRA's folder to a pipeline with LCM-LoRA.
         seed: decides the weights.
     """
-    with tiny.quiet(), tiny.lora(seed) as first, tiny.lora(seed + 1) as second:
-        return _Lcm(function, seed, {seed: first, seed + 1: second}).report()
+    with tiny.quiet():
+        return lcm_pipeline(seed).check(function)
 
 
-class _Lcm:
-    def __init__(self, function: Callable, seed: int, folders: dict[int, Path]):
-        self.function, self.seed, self.folders = function, seed, folders
-        self.found: Found | None = None
+class Made(NamedTuple):
+    """How a pipeline draws."""
 
-    def report(self) -> Report:
-        rows = Rows(EXPECTED)
-        if rows.add("runs", self._runs).passed:
-            rows.add("caller", self._caller)  # of the pipeline that it was just given
-            rows.add("LoRA", self._strength)
-            rows.add("LCM", self._sampler)
-            rows.add("clipping", self._clipping, ("LCM",))
-            rows.add("noise schedule", self._schedule, ("LCM",))
-            rows.add("folder", self._folder, ("LoRA",))
-        return rows.report("lcm_pipeline")
+    given: DiffusionPipeline
+    """The one that it was made from, as it is now."""
+    sampler: str
+    clipping: str = ""
+    schedule: str = ""
+    strength: str = ""
+    """Of the LoRA."""
+    folder: str = ""
+    """Whose LoRA it is."""
 
-    def _draws(self, scheduler=None, more: int = 0) -> Tensor:
-        """What the student's pipeline draws, made with this sampler; ``more`` is the LoRA's."""
-        self.given = tiny.pipeline(self.seed)
-        self.given.scheduler = scheduler or self.given.scheduler
-        folder = self.folders[self.seed + more]
-        return tiny.drawn(tiny.made_pipeline(self.function, self.given, folder))
 
-    def _known(self, scheduler, strength: float, more: int = 0) -> Tensor:
-        return tiny.known(self.seed, scheduler, strength, self.seed + more)
+def _known(given: DiffusionPipeline) -> Iterator[tuple[Made, object]]:
+    """Ways to draw, each with its sampler; what is likely comes first."""
+    schedules = {"the pipeline's noise schedule": tiny.STABLE, "another noise schedule": tiny.OTHER}
+    clipping = {"not clipped": False, "clipped latents": True}
+    for clip, schedule in product(clipping, schedules):
+        sampler = tiny.lcm(schedules[schedule], clipping[clip])
+        yield Made(given, "LCM", clip, schedule), sampler
+    yield Made(given, "the pipeline's own sampler"), tiny.pndm()
+    for spacing in ("trailing", "leading"):
+        yield Made(given, "DDIM"), tiny.ddim(tiny.STABLE, spacing)
 
-    def _runs(self) -> Seen:
-        came = self._draws()
-        for strength in STRENGTHS:
-            for name, (make, _) in SAMPLERS.items():
-                if tiny.same(came, self._known(make(), strength)):
-                    self.found = Found(strength, name)
-                    return RIGHT
-        return RIGHT
 
-    def _strength(self) -> Seen:
-        if not self.found:
-            return AFTER
-        came, likely = STRENGTHS[self.found.strength]
-        return wrong(came, likely) if likely else RIGHT
+def _made(seed: int, given: DiffusionPipeline, latents: Tensor) -> Made:
+    """The sampler, its settings and the LoRA with which latents come out."""
+    folders = "the first folder's LoRA", "the second folder's LoRA"
+    for strength, (k, folder) in product(STRENGTHS.values(), enumerate(folders)):
+        for made, sampler in _known(given):
+            if tiny.same(latents, tiny.known(seed, sampler, strength, seed + k)):
+                return made._replace(strength=f"{strength:g} times the LoRA", folder=folder)
+    return Made(given, "no sampler and LoRA that the check knows")
 
-    def _sampler(self) -> Seen:
-        if not self.found:
-            return wrong(
-                "numbers of no sampler and LoRA that the check knows",
-                "Print pipe.scheduler and pipe.get_active_adapters() of what you return.",
-            )
-        likely = SAMPLERS[self.found.sampler][1]
-        return wrong(f"the steps of {self.found.sampler}", likely) if likely else RIGHT
 
-    def _clipping(self) -> Seen:
-        likely = (
-            "clip_sample comes from the pipeline's own configuration, or is switched on: "
-            "LCMScheduler takes it over too, so say clip_sample=False."
+def fast(
+    sampler: Callable | None = None, strength: float = 1.0, own: bool = True, **settings
+) -> Callable[[DiffusionPipeline, Path], DiffusionPipeline]:
+    """A right answer, of which a piece may be another.
+
+    Args:
+        sampler: from the given pipeline to the new one's sampler.
+        strength: of the LoRA.
+        own: whether the U-Net is a copy.
+        settings: for the call of ``from_config``.
+    """
+
+    def lcm(pipe: DiffusionPipeline) -> LCMScheduler:
+        return LCMScheduler.from_config(pipe.scheduler.config, **{"clip_sample": False} | settings)
+
+    def function(pipe: DiffusionPipeline, folder: Path) -> DiffusionPipeline:
+        unet = copy.deepcopy(pipe.unet) if own else pipe.unet
+        made = tiny.with_sampler(pipe, (sampler or lcm)(pipe), unet)
+        made.load_lora_weights(folder)
+        made.set_adapters(made.get_active_adapters(), strength)
+        return made
+
+    return function
+
+
+def _as_saved(pipe: DiffusionPipeline) -> LCMScheduler:
+    return LCMScheduler.from_config(pipe.scheduler.config)
+
+
+def _sampler_in_place(pipe: DiffusionPipeline, folder: Path) -> DiffusionPipeline:
+    made = fast()(pipe, folder)
+    pipe.scheduler = made.scheduler
+    return made
+
+
+def lcm_pipeline(seed: int = 0) -> Part:
+    """From pipelines with PNDM, one that clips and one with another noise schedule; two LoRAs."""
+
+    def case(sampler: Callable, lora: int = 0) -> Case:
+        return lambda: (tiny.pipeline(seed, sampler()), tiny.lora(seed + lora))
+
+    def read(result: object, args: tuple) -> Made:
+        return _made(seed, args[0], tiny.drawn(result))
+
+    plain, clips, other = ([case(make)] for make in (tiny.pndm, tiny.clipping, tiny.other))
+    clip = (
+        "clip_sample comes from the pipeline's own configuration, or is switched on: LCMScheduler "
+        "takes it over too, so say clip_sample=False."
+    )
+    mistakes = tuple(
+        Mutant(
+            {row: words for row, words in (("LCM", other), ("LoRA", weak)) if words},
+            fast(sampler, strength),
         )
-        if self.found.sampler == "clipped LCM":
-            return wrong("clipped latents", likely)
-        unclipped = self._known(tiny.lcm(tiny.STABLE), self.found.strength)
-        if tiny.same(self._draws(tiny.clipping()), unclipped):
-            return RIGHT
-        return wrong("clipped latents, from a pipeline saved with clip_sample=True", likely)
-
-    def _schedule(self) -> Seen:
-        clip = self.found.sampler == "clipped LCM"
-        came = self._draws(tiny.other())
-        if tiny.same(came, self._known(tiny.lcm(tiny.OTHER, clip), self.found.strength)):
-            return RIGHT
-        return wrong(
-            "LCMScheduler's default, in a pipeline that has another",
-            "The default happens to be Stable Diffusion's, and only that: hand the settings on, "
-            "LCMScheduler.from_config(pipe.scheduler.config).",
-        )
-
-    def _folder(self) -> Seen:
-        came = self._draws(more=1)
-        scheduler = SAMPLERS[self.found.sampler][0]
-        if tiny.same(came, self._known(scheduler(), 1.0, more=1)):
-            return RIGHT
-        return wrong(
-            "not the second folder's LoRA",
-            "The LoRA is remembered, or its name is fixed in the code: load what you are given.",
-        )
-
-    def _caller(self) -> Seen:
-        before = self._known(tiny.pndm(), 0.0)
-        if tiny.same(before, tiny.latents(self.given)):
-            return RIGHT
-        self.given.scheduler = tiny.pndm()
-        if tiny.same(before, tiny.latents(self.given)):
-            return wrong(
-                "the given pipeline has another scheduler",
-                "The caller's pipeline was changed in place: make a new one from its parts.",
-            )
-        return wrong(
-            "the given pipeline draws with the LoRA too",
-            "Both pipelines share one U-Net, so the LoRA sits in both, and DDIM would be measured "
-            "with it: give the fast one a copy, copy.deepcopy(pipe.unet).",
-        )
+        for (other, sampler), (weak, strength) in product(SAMPLERS.items(), STRENGTHS.items())
+    )
+    looks = (
+        one_row("runs", plain, "Return a pipeline.", view=len),
+        one_row(
+            "caller",
+            plain,
+            "The given pipeline's networks have changed: leave them alone.",
+            {
+                "The caller's pipeline was changed in place: make a new one from its "
+                "parts.": _sampler_in_place,
+                "Both pipelines share one U-Net, so the LoRA sits in both, and DDIM would be "
+                "measured with it: give the fast one a copy, copy.deepcopy(pipe.unet).": (
+                    fast(own=False)
+                ),
+            },
+            lambda made: tiny.as_before(seed, made[0].given),
+        ),
+        Look(
+            ("LCM", "LoRA"),
+            plain,
+            "Print pipe.scheduler and pipe.get_active_adapters() of what you return.",
+            mistakes[1:],
+            lambda made: [made[0].sampler, made[0].strength],
+        ),
+        one_row(
+            "clipping",
+            plain + clips,
+            clip,
+            {clip: (fast(clip_sample=True), fast(_as_saved))},
+            lambda made: [each.clipping for each in made],
+            after=("LCM",),
+        ),
+        one_row(
+            "noise schedule",
+            other,
+            "Hand the settings on: LCMScheduler.from_config(pipe.scheduler.config).",
+            {
+                "LCMScheduler's default happens to be Stable Diffusion's, and only that: hand the "
+                "settings on, LCMScheduler.from_config(pipe.scheduler.config).": fast(
+                    lambda _: tiny.lcm(tiny.STABLE)
+                )
+            },
+            lambda made: made[0].schedule,
+            after=("LCM",),
+        ),
+        one_row(
+            "folder",
+            [case(tiny.pndm, lora=1)],
+            "Load the LoRA from the folder that is given.",
+            {
+                "The LoRA is remembered, or its name is fixed in the code: load what you are "
+                "given.": lambda pipe, _: fast()(pipe, tiny.lora(seed))
+            },
+            lambda made: made[0].folder,
+            after=("LoRA",),
+        ),
+    )
+    return Part("lcm_pipeline", EXPECTED, fast(), looks, read, lambda said, _: tiny.hint(said))

@@ -1,15 +1,33 @@
 """Exercise 4, stretch parts: quality against steps, an equal budget, and a LoRA's strength."""
 
+import random
 from collections.abc import Callable
-from pathlib import Path
+from typing import NamedTuple
 
-import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex4 import tiny as tiny
-from modarch_utils.checks.ex4.draw import as_pictures
-from modarch_utils.checks.ex4.watch import Watch
+from modarch_utils.checks.core import (
+    RIGHT,
+    Case,
+    Part,
+    Property,
+    Report,
+    Seen,
+    Unusable,
+    given,
+    number,
+    one_row,
+    returned,
+    wrong,
+)
+from modarch_utils.checks.ex4 import tiny
+from modarch_utils.checks.ex4.draw import draws
+from modarch_utils.checks.ex4.watch import Judge, Run, watched
+
+# Quality against steps.
+
+NUMBERS, GUIDANCE = [1, 2, 4], 2.0
 
 
 def check_quality_curve(function: Callable[..., object], seed: int = 0) -> Report:
@@ -21,83 +39,109 @@ def check_quality_curve(function: Callable[..., object], seed: int = 0) -> Repor
         seed: decides weights and marks.
     """
     with tiny.quiet():
-        return _Curve(function, seed).report()
+        return quality_curve(seed).check(function)
 
 
-class _Curve:
-    numbers, guidance, prompts = [1, 2, 4], 2.0, tiny.PROMPTS[:2]
+class Curve(NamedTuple):
+    """A student's curve, and what the pipeline did for it."""
 
-    def __init__(self, function: Callable, seed: int):
-        self.function, self.shown = function, []
-        pipe = tiny.pipeline(seed)
-        pipe.scheduler = tiny.ddim(tiny.STABLE)
-        self.watch = Watch(pipe)
-        self.random = torch.Generator().manual_seed(seed)
+    marks: dict[int, float]
+    runs: list[Run]
 
-    def report(self) -> Report:
-        rows = Rows(
+
+def _curve(drawn: Callable = draws, marks: Callable = dict) -> Callable:
+    """A right answer, with other arguments of the drawing, or other marks made of its own."""
+
+    def function(pipe, prompts: list[str], steps: list[int], guidance: float, score: Callable):
+        found = {n: score(drawn(pipe, prompts, n, guidance, 0), prompts) for n in steps}
+        return marks(found)
+
+    return function
+
+
+def quality_curve(seed: int = 0) -> Part:
+    """Three numbers of steps, by DDIM; pictures in so many steps have a mark of their own."""
+
+    def case() -> tuple:
+        pipe = watched(seed, tiny.ddim(tiny.STABLE))
+        judge = Judge(seed, lambda: {len(run.calls): [run] for run in pipe.watch.runs})
+        return pipe, tiny.PROMPTS[:2], NUMBERS.copy(), GUIDANCE, judge.score
+
+    def read(result: object, args: tuple) -> Curve:
+        curve = returned(result, dict, "Return a dictionary, a mark for each number of steps.")
+        if list(curve) != NUMBERS:
+            raise Unusable(f"the keys {list(curve)}", f"One for each of {NUMBERS}.")
+        marks = {n: number(mark, "Keep what score() returns.") for n, mark in curve.items()}
+        return Curve(marks, args[0].watch.runs)
+
+    def settings(curves: list[Curve]) -> list[str]:
+        runs = curves[0].runs
+        return sorted({f"{len(r.calls)} steps, guidance {r.calls[0].guidance:g}" for r in runs})
+
+    def noise(curves: list[Curve]) -> str:
+        first, *rest = (run.start for run in curves[0].runs)
+        same = all(tiny.same(first, start) for start in rest)
+        return "one noise" if same else "another noise for another number of steps"
+
+    cases = [case]
+    hand_on = "Use the guidance that is given, and the loop's number of steps."
+    looks = (
+        one_row("runs", cases, "Return a dictionary.", view=len),
+        one_row(
+            "steps",
+            cases,
+            hand_on,
             {
-                "runs": "a dictionary: number of steps to a mark",
-                "steps": "each number of steps is drawn, with the guidance that is given",
-                "noise": "all begin with the same noise",
-                "marks": "each is what score() says of the pictures in so many steps",
-            }
-        )
-        if rows.add("runs", self._runs).passed:
-            rows.add("steps", self._steps)
-            rows.add("noise", self._noise, ("steps",))
-            rows.add("marks", self._marks, ("steps",))
-        return rows.report("quality_curve")
-
-    def _score(self, images: Tensor, prompts: list[str]) -> float:
-        mark = torch.rand((), generator=self.random).item()
-        side = tiny.SIZE.image_size
-        self.shown.append((as_pictures(images, (len(prompts), 3, side, side)), mark))
-        return mark
-
-    def _runs(self) -> Seen:
-        arguments = (self.prompts.copy(), self.numbers.copy(), self.guidance, self._score)
-        self.curve = call(self.function, self.watch.pipe, *arguments, hint=tiny.hint)
-        if not isinstance(self.curve, dict):
-            came = "None" if self.curve is None else f"a {type(self.curve).__name__}"
-            return wrong(came, "Return a dictionary, a mark for each number of steps.")
-        if list(self.curve) != self.numbers:
-            return wrong(f"the keys {list(self.curve)}", f"One for each of {self.numbers}.")
-        if not all(isinstance(mark, int | float) for mark in self.curve.values()):
-            return wrong("values that are no numbers", "Keep what score() returns.")
-        return RIGHT
-
-    def _steps(self) -> Seen:
-        runs = self.watch.runs
-        if any(run.calls[0].guidance != self.guidance for run in runs):
-            return wrong("another guidance scale", "Use the guidance that is given.")
-        came = [len(run.calls) for run in runs]
-        if sorted(set(came)) == self.numbers:
-            return RIGHT
-        return wrong(
-            f"runs of {came} steps where {self.numbers} are asked for",
-            "The number of steps does not reach draw(): hand on the loop's.",
-        )
-
-    def _noise(self) -> Seen:
-        first, *rest = (run.start for run in self.watch.runs)
-        if all(tiny.same(first, start) for start in rest):
-            return RIGHT
-        return wrong(
-            "another noise for another number of steps",
-            "Keep the seed: otherwise the curve shows luck as well as steps.",
-        )
-
-    def _marks(self) -> Seen:
-        by_steps = {len(run.calls): run.pictures for run in self.watch.runs}
-        for n, mark in self.curve.items():
-            own = [m for images, m in self.shown if tiny.same(images, by_steps[n])]
-            if not any(abs(mark - m) < 1e-9 for m in own):
-                return wrong(
-                    f"{mark:.3g} for {n} steps, which is no mark of its pictures",
-                    "Marks and steps are mixed up, or other pictures were judged.",
+                "The number of steps does not reach draw(): hand on the loop's.": _curve(
+                    lambda pipe, prompts, _, *rest: draws(pipe, prompts, 4, *rest)
+                ),
+                "Use the guidance that is given.": _curve(
+                    lambda pipe, prompts, n, _, seed: draws(pipe, prompts, n, 7.5, seed)
+                ),
+                "Use the guidance that is given: it is swapped with the steps.": _curve(
+                    lambda pipe, prompts, n, g, seed: draws(pipe, prompts, int(g), n, seed)
+                ),
+            },
+            settings,
+        ),
+        one_row(
+            "noise",
+            cases,
+            "Begin every run with the seed 0.",
+            {
+                "Keep the seed: otherwise the curve shows luck as well as steps.": _curve(
+                    lambda pipe, prompts, n, guidance, _: draws(pipe, prompts, n, guidance, n)
                 )
-        return RIGHT
+            },
+            noise,
+            after=("steps",),
+        ),
+        one_row(
+            "marks",
+            cases,
+            "Other pictures were judged than were drawn in so many steps.",
+            {
+                "Marks and steps are mixed up: they run backwards.": _curve(
+                    marks=lambda m: dict(zip(m, reversed(m.values()), strict=True))
+                ),
+                "Marks and steps are mixed up: one mark for all.": _curve(
+                    marks=lambda m: dict.fromkeys(m, m[NUMBERS[-1]])
+                ),
+            },
+            lambda curves: curves[0].marks,
+            after=("steps",),
+        ),
+    )
+    expected = {
+        "runs": "a dictionary: number of steps to a mark",
+        "steps": "each number of steps is drawn, with the guidance that is given",
+        "noise": "all begin with the same noise",
+        "marks": "each is what score() says of the pictures in so many steps",
+    }
+    return Part("quality_curve", expected, _curve(), looks, read, lambda said, _: tiny.hint(said))
+
+
+# The same work.
 
 
 def check_steps_for(function: Callable[[int, float], int], seed: int = 0) -> Report:
@@ -107,46 +151,36 @@ def check_steps_for(function: Callable[[int, float], int], seed: int = 0) -> Rep
         function: from evaluations for one picture, and diffusers' guidance scale, to steps.
         seed: decides the budgets.
     """
-    random = torch.Generator().manual_seed(seed)
-    budgets = (2 * torch.randint(2, 60, (4,), generator=random)).tolist()
-    rows = Rows(
-        {
-            "without guidance": "an evaluation a step",
-            "with guidance": "two a step",
-            "odd": "what is left over is no step",
-            "limit": "guidance is on above 1, not from 1 on",
-            "too little": "ValueError where not a single step can be paid for",
-        }
-    )
+    return steps_for(seed).check(function)
 
-    def run(budget: int, guidance: float) -> int:
-        steps = call(function, budget, guidance)
-        if isinstance(steps, bool) or not isinstance(steps, int):
-            raise Unusable(
-                f"{steps!r}, a {type(steps).__name__}", "Steps are counted: an int, so divide by //"
-            )
-        return steps
 
-    def steps(guidance: float, right: Callable[[int], int], odd: int = 0) -> Seen:
-        for budget in (b + odd for b in budgets):
-            came, wanted = run(budget, guidance), right(budget)
-            if came != wanted:
-                said = f"{came} steps for {budget} evaluations at scale {guidance:g}, not {wanted}"
-                return wrong(said, likely(came, budget, guidance))
-        return RIGHT
+def _steps(guided: Callable = lambda scale: scale > 1, of: Callable = int.__floordiv__) -> Callable:
+    """A right answer, with another limit of guidance, or other steps of budget and cost."""
 
-    def likely(came: int, budget: int, guidance: float) -> str:
-        if guidance <= 1 and came == budget // 2:
-            return "Without guidance each picture goes through the U-Net once a step."
-        if guidance > 1 and came == budget:
-            return "With guidance each picture goes through the U-Net twice a step."
-        if came == 2 * budget:
-            return "It is upside down: guidance makes a step dearer."
-        if guidance > 1 and came == (budget + 1) // 2:
-            return "Rounded up it is more than the budget: round down."
-        return "Divide the budget by what a step costs."
+    def function(evaluations: int, guidance: float) -> int:
+        cost = 2 if guided(guidance) else 1
+        if evaluations < cost:
+            raise ValueError(f"A step costs {cost}.")
+        return of(evaluations, cost)
 
-    def too_little() -> Seen:
+    return function
+
+
+def steps_for(seed: int = 0) -> Part:
+    """Even budgets, odd ones, scales around 1, and budgets that pay for nothing."""
+    draw = random.Random(seed)
+    budgets = [2 * draw.randint(2, 60) for _ in range(4)]
+
+    def cases(*scales: float, more: int = 0) -> list[Case]:
+        return [given(budget + more, scale) for budget in budgets for scale in scales]
+
+    def whole(result: object, _: tuple) -> int:
+        if isinstance(result, bool) or not isinstance(result, int):
+            came = f"{result!r}, a {type(result).__name__}"
+            raise Unusable(came, "Steps are counted: an int, so divide by //")
+        return result
+
+    def too_little(function: Callable) -> Seen:
         for budget, guidance in ((1, 3.0), (0, 1.0)):
             try:
                 came = function(budget, guidance)
@@ -162,20 +196,65 @@ def check_steps_for(function: Callable[[int, float], int], seed: int = 0) -> Rep
             )
         return RIGHT
 
-    rows.add("without guidance", lambda: steps(1.0, lambda b: b))
-    rows.add("with guidance", lambda: steps(4.5, lambda b: b // 2))
-    rows.add("odd", lambda: steps(4.5, lambda b: b // 2, odd=1), ("with guidance",))
-    rows.add(
-        "limit",
-        lambda: (
-            RIGHT
-            if (run(10, 1.01), run(10, 1.0), run(10, 0.0)) == (5, 10, 10)
-            else wrong("another limit", "diffusers guides where guidance_scale > 1.")
+    divide = "Divide the budget by what a step costs."
+    both = "without guidance", "with guidance"
+    looks = (
+        one_row(
+            "without guidance",
+            cases(1.0),
+            divide,
+            {
+                "Without guidance each picture goes through the U-Net once a step.": _steps(
+                    lambda _: True
+                )
+            },
         ),
-        ("without guidance", "with guidance"),
+        one_row(
+            "with guidance",
+            cases(4.5),
+            divide,
+            {
+                "With guidance each picture goes through the U-Net twice a step.": _steps(
+                    lambda _: False
+                ),
+                "It is upside down: guidance makes a step dearer.": _steps(of=int.__mul__),
+            },
+        ),
+        one_row(
+            "odd",
+            cases(4.5, more=1),
+            divide,
+            {
+                "Rounded up it is more than the budget: round down.": _steps(
+                    of=lambda budget, cost: -(-budget // cost)
+                )
+            },
+            after=("with guidance",),
+        ),
+        one_row(
+            "limit",
+            cases(1.01, 1.0, 0.0),
+            "diffusers guides where guidance_scale > 1.",
+            {
+                "diffusers guides where guidance_scale > 1, also a little above.": _steps(
+                    lambda scale: scale >= 2
+                )
+            },
+            after=both,
+        ),
+        Property("too little", too_little, both),
     )
-    rows.add("too little", too_little, ("without guidance", "with guidance"))
-    return rows.report("steps_for")
+    expected = {
+        "without guidance": "an evaluation a step",
+        "with guidance": "two a step",
+        "odd": "what is left over is no step",
+        "limit": "guidance is on above 1, not from 1 on",
+        "too little": "ValueError where not a single step can be paid for",
+    }
+    return Part("steps_for", expected, _steps(), looks, whole)
+
+
+# A LoRA's strength.
 
 
 def check_with_strength(function: Callable[..., object], seed: int = 0) -> Report:
@@ -186,84 +265,141 @@ def check_with_strength(function: Callable[..., object], seed: int = 0) -> Repor
             multiplied by ``strength``.
         seed: decides the weights.
     """
-    with tiny.quiet(), tiny.lora(seed) as folder:
-        return _Strength(function, seed, folder).report()
+    with tiny.quiet():
+        return with_strength(seed).check(function)
 
 
-class _Strength:
-    def __init__(self, function: Callable, seed: int, folder: Path):
-        self.function, self.seed = function, seed
-        self.pipe = tiny.pipeline(seed)
-        self.pipe.scheduler = tiny.lcm(tiny.STABLE)
-        self.pipe.load_lora_weights(folder)
+FULL = "the LoRA at its full strength"
 
-    def report(self) -> Report:
-        rows = Rows(
-            {
-                "runs": "what run() returns, which is called once",
-                "strength": "W + strength · B A, also for 0 and above 1",
-                "afterwards": "the LoRA is in the U-Net at its full strength",
-                "error": "also if run() raises, which the caller hears of",
-            }
-        )
-        if rows.add("runs", self._runs).passed:
-            rows.add("strength", self._strength)
-            rows.add("afterwards", self._afterwards)
-            rows.add("error", self._error, ("afterwards",))
-        return rows.report("with_strength")
 
-    def _known(self, strength: float) -> Tensor:
-        return tiny.known(self.seed, tiny.lcm(tiny.STABLE), strength, self.seed)
+class Drawing:
+    """A run: draws with a pipeline, and keeps what came of it."""
 
-    def _draw(self) -> Tensor:
-        return tiny.latents(self.pipe)
+    def __init__(self, pipe: DiffusionPipeline):
+        self.pipe, self.drawn = pipe, []
 
-    def _with(self, strength: float) -> Tensor:
-        return call(self.function, self.pipe, strength, self._draw, hint=tiny.hint)
+    def __call__(self) -> Tensor:
+        self.drawn.append(tiny.latents(self.pipe))
+        return self.drawn[-1]
 
-    def _runs(self) -> Seen:
-        times = []
-        came = call(self.function, self.pipe, 0.5, lambda: times.append(1) or "pictures")
-        if len(times) != 1:
-            return wrong(f"{len(times)} calls", "Call run() once, after the strength is set.")
-        if came != "pictures":
-            return wrong(f"{came!r}", "Return what run() returns.")
-        return RIGHT
 
-    def _strength(self) -> Seen:
-        for strength in (0.5, 0.0, 1.5):
-            came = self._with(strength)
-            if tiny.same(came, self._known(strength)):
-                continue
-            said = f"other pictures than at strength {strength:g}"
-            for other, likely in (
-                (1.0, "The strength is not set before run() is called."),
-                (strength**2, "The strength is set twice."),
-                (0.0, "The LoRA is gone: was it unloaded or disabled?"),
-            ):
-                if tiny.same(came, self._known(other)):
-                    return wrong(said, likely)
-            return wrong(said, "pipe.set_adapters(names, strength) sets it.")
-        return RIGHT
+class Strong(NamedTuple):
+    """What came of one call."""
 
-    def _afterwards(self) -> Seen:
-        self._with(0.5)
-        return self._left("afterwards", "Set it back to 1 after run().")
+    result: str
+    latents: Tensor
+    afterwards: str
 
-    def _error(self) -> Seen:
+
+def _set(pipe: DiffusionPipeline, strength: float) -> None:
+    pipe.set_adapters(pipe.get_active_adapters(), strength)
+
+
+def _strong(
+    first: Callable = _set,
+    then: Callable = lambda pipe: _set(pipe, 1.0),
+    of: Callable = lambda draw: draw(),
+) -> Callable:
+    """A right answer, which sets the strength, runs, or sets it back in another way."""
+
+    def function(pipe: DiffusionPipeline, strength: float, draw: Callable) -> object:
+        first(pipe, strength)
+        try:
+            return of(draw)
+        finally:
+            then(pipe)
+
+    return function
+
+
+def with_strength(seed: int = 0) -> Part:
+    """A LoRA at half its strength, at none and above 1."""
+
+    def case(strength: float) -> Case:
+        def make() -> tuple:
+            pipe = tiny.pipeline(seed, tiny.lcm(tiny.STABLE))
+            pipe.load_lora_weights(tiny.lora(seed))
+            return pipe, strength, Drawing(pipe)
+
+        return make
+
+    def left(pipe: DiffusionPipeline) -> str:
+        now = tiny.latents(pipe)
+        for strength, words in ((1.0, FULL), (0.0, "no LoRA")):
+            if tiny.same(now, tiny.known(seed, tiny.lcm(tiny.STABLE), strength, seed)):
+                return words
+        return "another strength"
+
+    def read(result: object, args: tuple) -> Strong:
+        pipe, _, drawing = args
+        drawn = drawing.drawn or [None]
+        what = "what it gives" if result is drawn[-1] else "something else"
+        calls = f"run() is called {len(drawing.drawn)} times"
+        return Strong(f"{calls}, {what} is returned", drawn[-1], left(pipe))
+
+    def fails(function: Callable) -> Seen:
+        pipe, strength, _ = case(0.5)()
+
         def run() -> None:
             raise LookupError("a run that fails")
 
         try:
-            self.function(self.pipe, 0.5, run)
+            function(pipe, strength, run)
         except LookupError:
-            return self._left("after an error", "Set it back whatever happens: try ... finally.")
+            found = left(pipe)
+            back = "Set it back whatever happens: try ... finally."
+            return RIGHT if found == FULL else wrong(f"{found} after an error", back)
         return wrong("the error is swallowed", "Let it pass: try ... finally, not except.")
 
-    def _left(self, when: str, likely: str) -> Seen:
-        came = self._draw()
-        if tiny.same(came, self._known(1.0)):
-            return RIGHT
-        if tiny.same(came, self._known(0.0)):
-            return wrong(f"no LoRA {when}", "It was unloaded or disabled: set its strength to 1.")
-        return wrong(f"another strength {when}", likely)
+    def both(came: list[Tensor], right: list[Tensor]) -> bool:
+        return all(map(tiny.same, came, right))
+
+    cases = [case(strength) for strength in (0.5, 0.0, 1.5)]
+    once = "Call run() once, after the strength is set."
+    looks = (
+        one_row(
+            "runs",
+            cases,
+            once,
+            {
+                once: _strong(of=lambda draw: (draw(), draw())[1]),
+                "Return what run() returns.": _strong(of=lambda draw: [draw()][1:]),
+            },
+            lambda found: found[0].result,
+        ),
+        one_row(
+            "strength",
+            cases,
+            "pipe.set_adapters(names, strength) sets it.",
+            {
+                "The strength is not set before run() is called.": _strong(lambda *_: None),
+                "The strength is set twice.": _strong(lambda pipe, s: _set(pipe, s**2)),
+                "The LoRA is gone: was it unloaded or disabled?": _strong(
+                    lambda pipe, _: _set(pipe, 0.0)
+                ),
+            },
+            lambda found: [each.latents for each in found],
+            same=both,
+            after=("runs",),
+        ),
+        one_row(
+            "afterwards",
+            cases,
+            "Set it back to 1 after run(), as it was.",
+            {
+                "Set it back to 1 after run().": _strong(then=lambda _: None),
+                "It was unloaded or disabled: set its strength to 1.": _strong(
+                    then=lambda pipe: pipe.disable_lora()
+                ),
+            },
+            lambda found: found[0].afterwards,
+        ),
+        Property("error", fails, ("afterwards",)),
+    )
+    expected = {
+        "runs": "what run() returns, which is called once",
+        "strength": "W + strength · B A, also for 0 and above 1",
+        "afterwards": "the LoRA is in the U-Net at its full strength",
+        "error": "also if run() raises, which the caller hears of",
+    }
+    return Part("with_strength", expected, _strong(), looks, read, lambda said, _: tiny.hint(said))

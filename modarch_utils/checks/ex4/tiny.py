@@ -9,7 +9,7 @@ import contextlib
 import copy
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from diffusers import (
     DiffusionPipeline,
     LCMScheduler,
     PNDMScheduler,
+    SchedulerMixin,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -27,7 +28,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from modarch_utils.checks.core import Unusable, call, near
+from modarch_utils.checks.core import call, near, returned
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 
@@ -68,12 +69,15 @@ def quiet() -> Iterator[None]:
             logging.set_verbosity(level)
 
 
-def pipeline(seed: int = 0) -> StableDiffusionPipeline:
-    """A small pipeline with random weights; it samples with PNDM, as Stable Diffusion 1.5 does.
+def pipeline(seed: int = 0, sampler: SchedulerMixin | None = None) -> StableDiffusionPipeline:
+    """A small pipeline with random weights.
 
-    Every call gives new networks, with the same weights for the same seed.
+    Every call gives new networks, with the same weights for the same seed. Without a sampler of
+    its own it has PNDM, as Stable Diffusion 1.5.
     """
-    return copy.deepcopy(_original(seed))
+    pipe = copy.deepcopy(_original(seed))
+    pipe.scheduler = sampler or pipe.scheduler
+    return pipe
 
 
 @cache
@@ -127,12 +131,16 @@ def ddim(schedule: dict, spacing: str = "trailing", clip: bool = False) -> DDIMS
     )
 
 
-@contextlib.contextmanager
-def lora(seed: int = 0) -> Iterator[Path]:
-    """The folder of a seed's adapters for the small U-Net. It is gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        StableDiffusionPipeline.save_lora_weights(folder, _adapters(seed))
-        yield Path(folder)
+def lora(seed: int = 0) -> Path:
+    """A folder with a seed's adapters for the small U-Net, written anew; gone when Python ends."""
+    folder = _folder(seed).name
+    StableDiffusionPipeline.save_lora_weights(folder, _adapters(seed))
+    return Path(folder)
+
+
+@cache
+def _folder(seed: int) -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix=f"lora-{seed}-")
 
 
 @cache
@@ -205,26 +213,31 @@ def known(seed: int, scheduler, strength: float = 0.0, lora: int = 0) -> Tensor:
 _KNOWN: dict[tuple, Tensor] = {}
 
 
-def made_pipeline(function: Callable, *args) -> DiffusionPipeline:
-    """The pipeline that a student's function returns, silenced.
+def drawn(result: object) -> Tensor:
+    """:func:`latents` of the pipeline that a student's function returns.
 
     Raises:
-        Unusable: it returns something else, or raises.
+        Unusable: it returns something else, or cannot draw.
     """
-    result = call(function, *args, hint=hint)
-    if result is None:
-        raise Unusable("None", "A way through the function has no `return`: return the pipeline.")
-    if not isinstance(result, DiffusionPipeline):
-        raise Unusable(
-            f"a {type(result).__name__}",
-            "Return a pipeline that can be called with a prompt, StableDiffusionPipeline(...).",
-        )
-    return silent(result)
+    pipe = returned(
+        result,
+        DiffusionPipeline,
+        "Return a pipeline that can be called with a prompt, StableDiffusionPipeline(...).",
+    )
+    read = "Draw one picture with it, and read the error."
+    return call(latents, silent(pipe), hint=hint, otherwise=read)
 
 
-def drawn(pipe: DiffusionPipeline) -> Tensor:
-    """:func:`latents` of a student's pipeline. Raises Unusable if it cannot draw."""
-    return call(latents, pipe, hint=hint, otherwise="Draw one picture with it, and read the error.")
+def as_before(seed: int, pipe: DiffusionPipeline) -> str:
+    """What has become of a seed's pipeline, which had PNDM, in words. Its sampler is replaced."""
+    if same(latents(pipe), known(seed, pndm())):
+        return "it draws as before"
+    pipe.scheduler = pndm()
+    now = latents(pipe)
+    if same(now, known(seed, pndm())):
+        return "it has another sampler"
+    lora = same(now, known(seed, pndm(), 1.0, seed))
+    return "it draws with the LoRA" if lora else "it has other weights"
 
 
 def same(a: Tensor, b: Tensor) -> bool:

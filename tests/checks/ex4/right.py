@@ -1,4 +1,4 @@
-"""Right answers to exercise 4, each written in another way: lists of functions, part by part."""
+"""Right answers to exercise 4, each written in another way."""
 
 import copy
 import statistics
@@ -69,14 +69,6 @@ def ddim_by_from_pipe(pipe):
     return made
 
 
-DDIM = [
-    ddim_from_parts,
-    ddim_then_scheduler,
-    ddim_of_a_copy,
-    ddim_by_name,
-    ddim_by_from_pipe,
-]
-
 # lcm_pipeline(pipe, folder)
 
 
@@ -126,15 +118,6 @@ def lcm_through_a_folder(pipe, folder):
     made.scheduler = LCMScheduler.from_config(made.scheduler.config, clip_sample=False)
     return made
 
-
-LCM = [
-    lcm_from_parts,
-    lcm_of_a_copy,
-    lcm_fused,
-    lcm_fused_and_unloaded,
-    lcm_with_a_unet_of_the_same_weights,
-    lcm_through_a_folder,
-]
 
 # draw(pipe, prompts, steps, guidance, seed)
 
@@ -205,15 +188,6 @@ def with_latents(pipe, prompts, steps, guidance, seed=0):
     ).images
 
 
-DRAW = [
-    with_generators,
-    with_one_generator,
-    with_torchs_own,
-    through_arrays,
-    one_after_the_other,
-    with_latents,
-]
-
 # count_evaluations(pipe, run)
 
 
@@ -264,8 +238,6 @@ def by_wrapped_forward(pipe, run):
         del pipe.unet.forward
     return int(np.sum(sizes))
 
-
-COUNT = [by_pre_hook, by_hook_and_finally, by_first_layer, by_wrapped_forward]
 
 # timed(runs, repeats, clock)
 
@@ -318,8 +290,6 @@ def sorted_by_hand(runs, repeats=3, clock=time.perf_counter):
     table = [{name: one(run) for name, run in runs.items()} for _ in range(repeats)]
     return {name: sorted(row[name] for row in table)[repeats // 2] for name in runs}
 
-
-TIMED = [by_lists, first_round_thrown_away, in_changing_order, sorted_by_hand]
 
 # compare(methods, prompts, score, clock)
 
@@ -386,4 +356,75 @@ def picture_by_picture(methods, prompts, score, clock=time.perf_counter):
     return table
 
 
-COMPARE = [by_partial, pictures_kept_from_timing, picture_by_picture]
+# quality_curve(pipe, prompts, steps, guidance, score)
+
+
+def curve_in_a_loop(pipe, prompts, steps, guidance, score):
+    marks = {}
+    for number in steps:
+        images = with_one_generator(pipe, prompts, number, guidance, seed=3)
+        marks[number] = float(score(images, prompts))
+    return marks
+
+
+# steps_for(evaluations, guidance)
+
+
+def steps_by_cases(evaluations, guidance):
+    if guidance > 1:
+        if evaluations < 2:
+            raise ValueError("guidance needs two evaluations a step")
+        return int(evaluations / 2)
+    if evaluations >= 1:
+        return evaluations
+    raise ValueError("no evaluations, no picture")
+
+
+# with_strength(pipe, strength, run)
+
+
+def strength_by_peft(pipe, strength, run):
+    layers = [m for m in pipe.unet.modules() if hasattr(m, "scale_layer")]
+    before = [dict(m.scaling) for m in layers]
+    for layer in layers:
+        for name in layer.scaling:
+            layer.scaling[name] *= strength
+    try:
+        result = run()
+    finally:
+        for layer, scaling in zip(layers, before, strict=True):
+            layer.scaling.update(scaling)
+    return result
+
+
+ANSWERS = {
+    "ddim_pipeline": [
+        ddim_from_parts,
+        ddim_then_scheduler,
+        ddim_of_a_copy,
+        ddim_by_name,
+        ddim_by_from_pipe,
+    ],
+    "lcm_pipeline": [
+        lcm_from_parts,
+        lcm_of_a_copy,
+        lcm_fused,
+        lcm_fused_and_unloaded,
+        lcm_with_a_unet_of_the_same_weights,
+        lcm_through_a_folder,
+    ],
+    "draw": [
+        with_generators,
+        with_one_generator,
+        with_torchs_own,
+        through_arrays,
+        one_after_the_other,
+        with_latents,
+    ],
+    "count_evaluations": [by_pre_hook, by_hook_and_finally, by_first_layer, by_wrapped_forward],
+    "timed": [by_lists, first_round_thrown_away, in_changing_order, sorted_by_hand],
+    "compare": [by_partial, pictures_kept_from_timing, picture_by_picture],
+    "quality_curve": [curve_in_a_loop],
+    "steps_for": [steps_by_cases],
+    "with_strength": [strength_by_peft],
+}

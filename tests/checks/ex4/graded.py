@@ -1,0 +1,147 @@
+"""What exercise 4 asks for, and what answers give on inputs that are not the checks'."""
+
+import torch
+from diffusers import DDIMScheduler, PNDMScheduler
+
+from modarch_utils.checks import ex4
+from modarch_utils.checks.ex4 import (
+    clock,
+    compare,
+    count,
+    ddim,
+    draw,
+    lcm,
+    stretch,
+    tiny,
+)
+from tests.checks.answers import Graded, outcome
+
+SAMPLERS = (
+    lambda: PNDMScheduler(**tiny.STABLE, skip_prk_steps=True),
+    lambda: DDIMScheduler(beta_end=0.015, clip_sample=True, prediction_type="v_prediction"),
+)
+
+
+def latents(pipe, **options):
+    torch.manual_seed(0)
+    return pipe(
+        tiny.PROMPTS[:1],
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(1),
+        output_type="latent",
+    ).images
+
+
+def pipelines(function, seed, *more):
+    """What a new pipeline and the given one draw, to three digits."""
+    found = []
+    with tiny.quiet():
+        for sampler in SAMPLERS:
+            pipe = tiny.pipeline(seed, sampler())
+            made = outcome(function, pipe, *(each(seed) for each in more))
+            for one in (made, pipe):
+                images = outcome(lambda one=one: latents(tiny.silent(one)))
+                found.append(images if isinstance(images, str) else images.round(decimals=2))
+    return found
+
+
+def drawn(function, seed):
+    """Pictures' relations: the numbers of a noise are the student's choice."""
+    found = []
+    with tiny.quiet():
+        for sampler in (tiny.ddim, tiny.lcm):
+            for steps, scale in ((1, 1.0), (2, 3.0)):
+                pipe = tiny.pipeline(seed, sampler(tiny.STABLE))
+                args = tiny.PROMPTS[:2], steps, scale
+                one, two, other = (outcome(function, pipe, *args, s) for s in (seed, seed, 3))
+                found.append(type(one).__name__)
+                if isinstance(one, torch.Tensor):
+                    same = [bool(tiny.same(one, each)) for each in (two, other, one.flip(0))]
+                    found += [*one.shape, *same, len(pipe.scheduler.timesteps), pipe.guidance_scale]
+                    found.append(bool(one.min() >= 0 and one.max() <= 1 and one.std() > 0.02))
+    return found
+
+
+def counted(function, seed):
+    found = []
+    for batch in (1, 3):
+        pipe = type("Pipe", (), {"unet": torch.nn.Linear(4, 4)})()
+
+        def run(pipe=pipe, batch=batch):
+            for n in range(batch, batch + seed % 5 + 2):
+                pipe.unet(torch.ones(n, 4))
+
+        def fails(run=run):
+            run()
+            raise LookupError
+
+        for task in (run, run, fails):
+            found.append(outcome(function, pipe, task))
+        found.append(len(pipe.unet._forward_pre_hooks) + len(pipe.unet._forward_hooks))
+    return found
+
+
+def times(function, seed):
+    found = []
+    for repeats in (3, 4):
+        random, passed, order = torch.Generator().manual_seed(seed), [0.0], []
+
+        def run(name, random=random, passed=passed, order=order):
+            order.append(name)
+            passed.append(passed[-1] + torch.rand((), generator=random).item())
+
+        runs = {name: lambda name=name: run(name) for name in ("a", "b")}
+        found += [outcome(function, runs, repeats, lambda passed=passed: passed[-1]), order]
+    return found
+
+
+def compared(function, seed):
+    with tiny.quiet():
+        methods, prompts, score, clock_ = compare.Scene(seed).arguments()
+        return [outcome(function, methods, prompts[:2], lambda *_: 0.5, clock_)]
+
+
+def curves(function, seed):
+    with tiny.quiet():
+        pipe = tiny.pipeline(seed, tiny.ddim(tiny.STABLE))
+        return [
+            outcome(
+                function,
+                pipe,
+                tiny.PROMPTS[:2],
+                [3, 1],
+                2.0,
+                lambda images, prompts: round(images.double().mean().item(), 5) + len(prompts),
+            )
+        ]
+
+
+def steps(function, seed):
+    return [outcome(function, n + seed % 7, scale) for n in range(9) for scale in (0.0, 1.0, 1.5)]
+
+
+def strong(function, seed):
+    with tiny.quiet():
+        pipe = tiny.pipeline(seed, tiny.lcm(tiny.STABLE))
+        pipe.load_lora_weights(tiny.lora(seed))
+        found = [outcome(function, pipe, s, lambda: latents(pipe)) for s in (0.3, 2.0)]
+        found += [outcome(function, pipe, 0.3, lambda: 1 / 0), latents(pipe)]
+    return [each.round(decimals=2) if isinstance(each, torch.Tensor) else each for each in found]
+
+
+GRADED = {
+    "ddim_pipeline": Graded(ex4.check_ddim_pipeline, pipelines, ddim.ddim_pipeline),
+    "lcm_pipeline": Graded(
+        ex4.check_lcm_pipeline,
+        lambda function, seed: pipelines(function, seed, tiny.lora),
+        lcm.lcm_pipeline,
+    ),
+    "draw": Graded(ex4.check_draw, drawn, draw.draw),
+    "count_evaluations": Graded(ex4.check_count_evaluations, counted, count.count_evaluations),
+    "timed": Graded(ex4.check_timed, times, clock.timed),
+    "compare": Graded(ex4.check_compare, compared, compare.compare),
+    "quality_curve": Graded(stretch.check_quality_curve, curves, stretch.quality_curve),
+    "steps_for": Graded(stretch.check_steps_for, steps, stretch.steps_for),
+    "with_strength": Graded(stretch.check_with_strength, strong, stretch.with_strength),
+}
