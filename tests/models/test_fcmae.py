@@ -47,14 +47,6 @@ def test_hidden_pixels_change_nothing(model, images, visible):
         assert not torch.allclose(model.encoder.features(seen, visible), features, atol=1e-2)
 
 
-def test_no_gradient_reaches_hidden_pixels(model, images, visible):
-    images.requires_grad_()
-    model.reconstruct(images, visible).square().sum().backward()
-    hidden = pixels(visible).expand_as(images) == 0
-    assert not images.grad[hidden].any()
-    assert images.grad[~hidden].abs().mean() > 0
-
-
 def test_hidden_positions_stay_zero_in_every_block(model, images, visible):
     outputs = []
     for stage in model.encoder.stages:
