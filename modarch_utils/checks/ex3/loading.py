@@ -302,24 +302,22 @@ def to_input(seed: int = 0) -> Part:
 
 def _one_input(result: object, args: tuple) -> Tensor:
     height, width, _ = args[0].shape
-
-    def explain(came: tuple[int, ...]) -> str:
-        if came in ((1, 3, 24, 24), (1, 3, 20, 20)):
-            return (
-                "The processor has resized or cropped the picture to its own size: "
-                "do_resize=False, do_center_crop=False."
-            )
-        if came == (3, height, width):
-            return "The axis N is missing: a picture is a batch of one, [None]."
-        if came in ((1, height, width, 3), (height, width, 3)):
-            return "Channels are still last: permute to (3, H, W)."
-        if came == (1, 3, width, height):
-            return (
-                "Height and width are swapped: .T turns all axes round, permute(2, 0, 1) does not."
-            )
-        return "Return (1, 3, H, W), with the picture's own H and W."
-
-    return tensor(result, (1, 3, height, width), explain)
+    cut = (
+        "The processor has resized or cropped the picture to its own size: do_resize=False, "
+        "do_center_crop=False."
+    )
+    last = "Channels are still last: permute to (3, H, W)."
+    known = {
+        (1, 3, 24, 24): cut,
+        (1, 3, 20, 20): cut,
+        (3, height, width): "The axis N is missing: a picture is a batch of one, [None].",
+        (1, height, width, 3): last,
+        (height, width, 3): last,
+        (1, 3, width, height): "Height and width are swapped: .T turns all axes round, "
+        "permute(2, 0, 1) does not.",
+    }
+    other = "Return (1, 3, H, W), with the picture's own H and W."
+    return tensor(result, (1, 3, height, width), lambda came: known.get(came, other))
 
 
 def _input_hint(message: str, args: tuple) -> str:

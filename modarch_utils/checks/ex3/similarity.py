@@ -220,20 +220,19 @@ def cosine(seed: int = 0) -> Part:
 
 
 def _matrix(result: object, args: tuple) -> Tensor:
-    return tensor(result, (math.prod(GRID),) * 2, _matrix_shape)
-
-
-def _matrix_shape(came: tuple[int, ...]) -> str:
     rows, columns = GRID
-    if came == (SIZE, SIZE):
-        return "Channels are compared, not patches: the transpose is on the wrong side."
-    if came == (rows, columns, rows, columns):
-        return "One row for each patch: flatten the grid's two axes to one."
-    if came in ((rows, columns, columns), (rows, rows), (columns, columns), (columns, rows, rows)):
-        return "Only patches of one row or column meet: flatten the grid's two axes to one first."
-    if came == (rows, columns):
-        return "This is one patch's map: compare every patch with every other."
-    return "Flatten (rows, columns, dim) to (patches, dim) first, and print the shapes."
+    one_line = "Only patches of one row or column meet: flatten the grid's two axes to one first."
+    known = {
+        (SIZE, SIZE): "Channels are compared, not patches: the transpose is on the wrong side.",
+        (*GRID, *GRID): "One row for each patch: flatten the grid's two axes to one.",
+        (rows, columns, columns): one_line,
+        (columns, rows, rows): one_line,
+        (rows, rows): one_line,
+        (columns, columns): one_line,
+        GRID: "This is one patch's map: compare every patch with every other.",
+    }
+    other = "Flatten (rows, columns, dim) to (patches, dim) first, and print the shapes."
+    return tensor(result, (rows * columns,) * 2, lambda came: known.get(came, other))
 
 
 def _matrix_hint(message: str, args: tuple) -> str:
@@ -344,17 +343,13 @@ def patch_map(seed: int = 0) -> Part:
 
 def _one_map(result: object, args: tuple) -> Tensor:
     _, grid, _ = args
-
-    def explain(came: tuple[int, ...]) -> str:
-        if came == grid[::-1]:
-            return "Rows and columns are swapped: reshape to (rows, columns)."
-        if came == (math.prod(grid),):
-            return "The values stand in one row: reshape them to (rows, columns)."
-        if came == ():
-            return "This is one pair's similarity: take the whole row of the matrix."
-        return "One row of the matrix, reshaped to (rows, columns)."
-
-    return tensor(result, grid, explain)
+    known = {
+        grid[::-1]: "Rows and columns are swapped: reshape to (rows, columns).",
+        (math.prod(grid),): "The values stand in one row: reshape them to (rows, columns).",
+        (): "This is one pair's similarity: take the whole row of the matrix.",
+    }
+    other = "One row of the matrix, reshaped to (rows, columns)."
+    return tensor(result, grid, lambda came: known.get(came, other))
 
 
 def _map_hint(message: str, args: tuple) -> str:

@@ -177,17 +177,15 @@ def partners(seed: int = 0) -> Part:
 
 
 def _whole(result: object, args: tuple) -> Tensor:
-    places = tensor(result, (*ONE, 2), _partners_shape)
+    alone = "A patch's number is not its place: give row and column."
+    known = {
+        (*TWO, 2): "This is the way back: for each patch of the *first* picture one of the second.",
+        ONE: alone,
+        (ONE[0] * ONE[1],): alone,
+        (2, *ONE): "Row and column come last: stack with dim=-1.",
+    }
+    other = "Row and column for each patch of the first picture: (rows, columns, 2)."
+    places = tensor(result, (*ONE, 2), lambda came: known.get(came, other))
     if places.is_floating_point():
         raise Unusable(f"{places.dtype}", "A place is counted: divide with //.")
     return places
-
-
-def _partners_shape(came: tuple[int, ...]) -> str:
-    if came == (*TWO, 2):
-        return "This is the way back: for each patch of the *first* picture one of the second."
-    if came in (ONE, (ONE[0] * ONE[1],)):
-        return "A patch's number is not its place: give row and column."
-    if came == (2, *ONE):
-        return "Row and column come last: stack with dim=-1."
-    return "Row and column for each patch of the first picture: (rows, columns, 2)."

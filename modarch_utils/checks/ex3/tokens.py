@@ -286,44 +286,45 @@ def _wrong_count(tokens: float, case: Case) -> str:
 
 
 def _wrong_grid(grid: tuple[int, ...], case: Case) -> str:
-    """What it means that patches are laid into this grid, or no grid at all."""
-    if len(grid) == 2 and grid[0] == grid[1]:
-        side = grid[0]
-        if side == 16:
-            return "16 × 16 is fixed in the code: rows and columns are H // patch and W // patch."
-        if case.grid[0] != case.grid[1] and side == int(case.patches**0.5):
-            return (
-                "The grid is taken for a square: its number of patches does not tell its shape, "
-                "the picture's H and W do."
-            )
-    if grid == case.grid[::-1]:
-        return "Rows and columns are swapped: H // patch rows, W // patch columns."
+    """What it means that patches are laid into this grid."""
     sides = [n * case.patch + more for n, more in zip(case.grid, case.rest, strict=True)]
-    for size in (8, 14, 16):
-        if size != case.patch and grid == tuple(side // size for side in sides):
-            return f"A patch size of {size} is fixed in the code: take the network's."
-    if any(case.rest) and all(a in (b, b + 1) for a, b in zip(grid, case.grid, strict=False)):
-        return "The grid is rounded up: what fills no patch is left out, so divide with //."
-    return "Rows and columns are H // patch and W // patch, with the network's own patch size."
+    known = {
+        tuple(-(-side // case.patch) for side in sides): (
+            "The grid is rounded up: what fills no patch is left out, so divide with //."
+        ),
+        **{
+            tuple(side // size for side in sides): (
+                f"A patch size of {size} is fixed in the code: take the network's."
+            )
+            for size in (8, 14, 16)
+        },
+        case.grid[::-1]: "Rows and columns are swapped: H // patch rows, W // patch columns.",
+        (int(case.patches**0.5),) * 2: (
+            "The grid is taken for a square: its number of patches does not tell its shape, the "
+            "picture's H and W do."
+        ),
+        (16, 16): "16 × 16 is fixed in the code: rows and columns are H // patch and W // patch.",
+    }
+    other = "Rows and columns are H // patch and W // patch, with the network's own patch size."
+    return known.get(grid, other)
 
 
 def _wrong_shape(shape: tuple[int, ...], case: Case) -> str:
     n, rows, columns, dim = case.shape
-    if shape == (n, dim):
-        return (
-            "This is one vector for each picture (pooler_output?), the class token: take patches."
-        )
-    if shape == (n, dim, rows, columns):
-        return "Channels come last: (N, rows, columns, dim)."
-    if len(shape) == 3 and shape == (rows, columns, dim):
-        return "The axis N is gone: [0] or squeeze() drops it."
-    if len(shape) == 3 and shape[2] == dim and shape[0] == n:
-        if shape[1] == case.patches:
-            return "Patches stand in one row: reshape them to rows and columns."
+    known = {
+        (n, dim): "This is one vector for each picture (pooler_output?), the class token: take "
+        "patches.",
+        (n, dim, rows, columns): "Channels come last: (N, rows, columns, dim).",
+        (rows, columns, dim): "The axis N is gone: [0] or squeeze() drops it.",
+        (n, case.patches, dim): "Patches stand in one row: reshape them to rows and columns.",
+    }
+    if shape in known:
+        return known[shape]
+    if len(shape) == 3 and shape[::2] == (n, dim):
         return _wrong_count(shape[1], case)
     if shape[:3] == case.shape[:3] and not case.patches * shape[3] % dim:
         return _wrong_count(case.patches * shape[3] // dim, case)
-    if len(shape) == 4 and shape[0] == n and shape[3] == dim:
+    if len(shape) == 4 and shape[::3] == (n, dim):
         return _wrong_grid(shape[1:3], case)
     return "Print the shape after every line: (N, tokens, dim), (N, patches, dim), the grid."
 
