@@ -12,7 +12,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -548,6 +548,50 @@ class Part:
                 return {row: wrong(mutant.came or words, likely) for row, likely in says}, mutant
         first = {look.rows[0]: wrong(words, look.otherwise)}
         return dict.fromkeys(look.rows, AFTER) | first, None
+
+
+class Row(NamedTuple):
+    """A row that has its own mistakes; :func:`part_of_rows` makes a look of it."""
+
+    expected: str
+    """What a right answer does."""
+    otherwise: str = ""
+    """Words for a difference that no mistake explains."""
+    known: Known = {}
+    view: Callable[[list], object] = list
+    """From the results on all cases to what is compared."""
+    after: tuple[str, ...] = ()
+    """Rows that must be right before."""
+    same: Callable[[object, object], bool] = agree
+    cases: Sequence[Case] = ()
+    """Its own, where they are not those of the other rows."""
+    look: Callable[[Callable], Seen] | None = None
+    """A property, if nothing is compared."""
+
+
+def part_of_rows(
+    title: str, rows: dict[str, Row], reference: Callable, cases: Sequence[Case], **options
+) -> Part:
+    """A part whose rows have each their own mistakes; each row is taken after those it waits for.
+
+    Args:
+        title: of the report.
+        rows: in the order in which they are shown.
+        reference: a right function.
+        cases: of all rows that have none of their own.
+        options: further fields of :class:`Part`.
+    """
+    looks, left = [], dict(rows)
+    while left:
+        name = next(name for name, row in left.items() if not left.keys() & row.after)
+        row = left.pop(name)
+        if row.look:
+            looks.append(Property(name, row.look, row.after))
+            continue
+        found = one_row(name, row.cases or cases, row.otherwise, row.known, row.view)
+        looks.append(replace(found, after=row.after, same=row.same))
+    expected = {name: row.expected for name, row in rows.items()}
+    return Part(title, expected, reference, tuple(looks), **options)
 
 
 # Properties: what a function does beside giving the right result.
