@@ -28,6 +28,7 @@ EXPECTED = {
 }
 SIDE = 6  # pixels of a patch
 GRID = (5, 8)
+EVEN = (0, 0, -1), (-1, -1, 1)  # all values equal have no scale of their own
 TOLERANCE = 2  # pixels of the canvas, a thirtieth of a patch's size on it
 
 
@@ -38,9 +39,6 @@ class Box(NamedTuple):
     bottom: int
     left: int
     right: int
-
-    def like(self, other: "Box") -> bool:
-        return all(abs(a - b) <= TOLERANCE for a, b in zip(self, other, strict=True))
 
 
 def check_draw_map(function: Callable[[Axes, np.ndarray, Tensor], object], seed: int = 0) -> Report:
@@ -65,12 +63,15 @@ class _Drawing:
 
     def report(self) -> Report:
         rows = Rows(EXPECTED)
-        rows.add("runs", self._runs)
-        rows.add("picture", self._picture, ("runs",))
-        rows.add("map", self._map, ("runs",))
-        rows.add("places", self._places, ("picture", "map"))
-        rows.add("scale", self._scale, ("map", "places"))
-        rows.add("range", self._range, ("map", "places", "scale"))
+        for what, look, *after in (
+            ("runs", self._runs),
+            ("picture", self._picture, "runs"),
+            ("map", self._map, "runs"),
+            ("places", self._places, "picture", "map"),
+            ("scale", self._scale, "map", "places"),
+            ("range", self._range, "map", "places", "scale"),
+        ):
+            rows.add(what, look, tuple(after))
         return rows.report("draw_map")
 
     def _canvas(self, picture: np.ndarray | None = None, values: Tensor | None = None):
@@ -102,40 +103,32 @@ class _Drawing:
     def first(self) -> np.ndarray:
         return self._canvas()
 
-    def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if a.shape != b.shape:
-            raise Unusable(
-                "an axis of another size at each call",
-                "Let the axis's size be independent of data.",
-            )
-        return np.abs(a - b).sum(-1)
-
     def _runs(self) -> Seen:
-        if np.ptp(self.first.reshape(-1, 3), axis=0).max() == 0:
-            return wrong(
-                "an axis that is still empty",
-                "plt.imshow draws on the newest axis, whichever that is: axis.imshow draws on "
-                "this one.",
-            )
-        return RIGHT
+        if np.ptp(self.first.reshape(-1, 3), axis=0).max() > 0:
+            return RIGHT
+        return wrong(
+            "an axis that is still empty",
+            "plt.imshow draws on the newest axis, whichever that is: axis.imshow draws on this "
+            "one.",
+        )
 
     def _picture(self) -> Seen:
-        change = self._difference(self.first, self._canvas(self.lighter))
-        if not change.any():
+        box = _box(self.first, self._canvas(self.lighter))
+        if not box:
             return wrong(
                 "no trace of the picture",
                 "The map hides it, or it is not drawn: draw the picture first, then the map with "
                 "alpha between 0 and 1.",
             )
-        box, top = _box(change), self._corner(slice(0, 2 * SIDE))
-        if top is None or self._corner(slice(-2 * SIDE, None)) is None:
+        first, last = map(self._corner, (slice(0, 2 * SIDE), slice(-2 * SIDE, None)))
+        if not first or not last:
             return wrong(
                 "only a part of the picture",
                 "imshow makes each patch one pixel large, and shows no more of the picture: give "
                 "the map extent=(0, W, H, 0), and the picture too.",
             )
-        upright = top.top - box.top <= TOLERANCE < box.bottom - top.bottom
-        if upright and top.left - box.left <= TOLERANCE < box.right - top.right:
+        upright = first.top - box.top <= TOLERANCE < box.bottom - first.bottom
+        if upright and first.left - box.left <= TOLERANCE < box.right - first.right:
             self.box = box
             return RIGHT
         return wrong(
@@ -147,24 +140,20 @@ class _Drawing:
         """Where a corner of the picture is seen."""
         changed = self.picture.copy()
         changed[part, part] = self.lighter[part, part]
-        change = self._difference(self.first, self._canvas(changed))
-        return _box(change) if change.any() else None
+        return _box(self.first, self._canvas(changed))
 
     def _map(self) -> Seen:
-        low, high = torch.full(GRID, -0.8), torch.full(GRID, 0.3)
-        low[0, 0], high[0, 0] = 1, -1  # all values equal have no scale of their own
-        low[-1, -1], high[-1, -1] = 1, -1
-        change = self._difference(self._canvas(values=low), self._canvas(values=high))
-        if not change.any():
+        low = self._canvas(values=_values(-0.8, (0, 0, 1), (-1, -1, 1)))
+        high = self._canvas(values=_values(0.3, (0, 0, -1), (-1, -1, -1)))
+        box, right = _box(low, high), self.box
+        if not box:
             return wrong(
                 "no trace of the values",
                 "The picture lies over the map, or the map is not drawn: the map comes last.",
             )
-        box = _box(change)
-        if self.box is None or box.like(self.box):
+        if not right or max(abs(a - b) for a, b in zip(box, right, strict=True)) <= TOLERANCE:
             return RIGHT
-        inside = (box.bottom - box.top) < 0.5 * (self.box.bottom - self.box.top)
-        if inside:
+        if box.bottom - box.top < 0.5 * (right.bottom - right.top):
             return wrong(
                 "a map in one corner of the picture",
                 "imshow makes each patch one pixel large: extent=(0, W, H, 0) spreads the map over "
@@ -179,19 +168,15 @@ class _Drawing:
     def _places(self) -> Seen:
         rows, columns = GRID
         height, width = self.box.bottom - self.box.top, self.box.right - self.box.left
-        even = torch.zeros(GRID)
-        even[0, 0], even[-1, -1] = -1, 1
-        before = self._canvas(values=even)
+        before = self._canvas(values=_values(0, *EVEN))
         for row, column in ((1, 2), (3, 6), (1, 5)):
-            values = even.clone()
-            values[row, column] = 0.9
-            change = self._difference(before, self._canvas(values=values))
+            after = self._canvas(values=_values(0, *EVEN, (row, column, 0.9)))
+            change = _change(before, after)
             if not change.any():
                 return wrong("no trace of one patch's value", "Draw each patch's own value.")
-            ys, xs = np.nonzero(change)
-            weight = change[ys, xs]
-            y = (np.average(ys, weights=weight) - self.box.top) / height * rows - 0.5
-            x = (np.average(xs, weights=weight) - self.box.left) / width * columns - 0.5
+            y, x = (np.average(at, weights=change[change > 0]) for at in np.nonzero(change))
+            y = (y - self.box.top) / height * rows - 0.5
+            x = (x - self.box.left) / width * columns - 0.5
             if abs(y - row) < 0.5 and abs(x - column) < 0.5:
                 continue
             came = f"the value of {row, column} lies at ({y:.1f}, {x:.1f})"
@@ -205,21 +190,18 @@ class _Drawing:
             return wrong(came, "Rows go down, columns to the right, each as large as its patch.")
         return RIGHT
 
-    def _patch(self, values: Tensor, place: tuple[int, int]) -> np.ndarray:
-        """The colour in the middle of a patch."""
-        canvas = self._canvas(values=values)
+    def _colour(self, values: Tensor) -> np.ndarray:
+        """The colour in the middle of patch (2, 3)."""
         top, bottom, left, right = self.box
-        y = top + (place[0] + 0.5) / GRID[0] * (bottom - top)
-        x = left + (place[1] + 0.5) / GRID[1] * (right - left)
-        return canvas[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].mean((0, 1))
+        y, x = int(top + 0.5 * (bottom - top)), int(left + 3.5 / GRID[1] * (right - left))
+        return self._canvas(values=values)[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
 
     def _scale(self) -> Seen:
-        colours = []
-        for other in (0.6, 1.0, -1.0):
-            values = torch.full(GRID, 0.2)
-            values[2, 3], values[4, 7], values[0, 0] = 0.5, other, 0.0
-            colours.append(self._patch(values, (2, 3)))
-        if max(np.abs(colours[0] - c).max() for c in colours) < 4:
+        one, *others = (
+            self._colour(_values(0.2, (2, 3, 0.5), (4, 7, other), (0, 0, 0)))
+            for other in (0.6, 1, -1)
+        )
+        if max(np.abs(one - colour).max() for colour in others) < 4:
             return RIGHT
         return wrong(
             "another colour for the same value, as another patch changes",
@@ -228,11 +210,8 @@ class _Drawing:
         )
 
     def _range(self) -> Seen:
-        seen = []
-        for level in (-0.9, -0.5, 0.0, 0.5, 0.9):
-            values = torch.zeros(GRID)
-            values[2, 3], values[0, 0], values[-1, -1] = level, -1, 1
-            seen.append((level, self._patch(values, (2, 3))))
+        levels = -0.9, -0.5, 0.0, 0.5, 0.9
+        seen = [(level, self._colour(_values(0, *EVEN, (2, 3, level)))) for level in levels]
         for (a, one), (b, other) in combinations(seen, 2):
             if np.abs(one - other).max() < 4:
                 return wrong(
@@ -242,10 +221,26 @@ class _Drawing:
         return RIGHT
 
 
-def _box(change: np.ndarray) -> Box:
-    """Around all that changed."""
+def _values(base: float, *patches: tuple[int, int, float]) -> Tensor:
+    """A map of one value, but for some patches (row, column, value)."""
+    values = torch.full(GRID, float(base))
+    for row, column, value in patches:
+        values[row, column] = value
+    return values
+
+
+def _change(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.shape != b.shape:
+        came = "an axis of another size at each call"
+        raise Unusable(came, "Let the axis's size be independent of data.")
+    return np.abs(a - b).sum(-1)
+
+
+def _box(a: np.ndarray, b: np.ndarray) -> Box | None:
+    """Around all that differs."""
+    change = _change(a, b)
     rows, columns = np.nonzero(change.any(1))[0], np.nonzero(change.any(0))[0]
-    return Box(*(int(n) for n in (rows[0], rows[-1], columns[0], columns[-1])))
+    return Box(rows[0], rows[-1], columns[0], columns[-1]) if len(rows) else None
 
 
 def _hint(message: str) -> str:
