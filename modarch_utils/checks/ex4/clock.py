@@ -290,10 +290,10 @@ def timed(seed: int = 0) -> Part:
             after=("runs",),
         ),
     )
-    return Part("timed", EXPECTED, right, looks, _read, lambda message, _: _hint(message))
+    return Part("timed", EXPECTED, right, looks, _read, _hint)
 
 
-def _hint(message: str) -> str:
+def _hint(message: str, args: tuple) -> str:
     if "object is not callable" in message:
         return "`runs` maps names to functions: call runs[name](), and clock() without arguments."
     if "no median" in message or "at least one data point" in message:

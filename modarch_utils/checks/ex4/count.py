@@ -12,27 +12,17 @@ from modarch_utils.checks.core import (
     RIGHT,
     Case,
     Part,
-    Property,
     Report,
+    Row,
     Seen,
     Unusable,
     number,
-    one_row,
+    part_of_rows,
     wrong,
 )
 from modarch_utils.checks.ex4 import tiny
 from modarch_utils.checks.ex4.watch import watched
 
-EXPECTED = {
-    "runs": "a whole number",
-    "once": "run() is called, and only once",
-    "calls": "every call of the U-Net counts, as many as there are",
-    "pictures": "a call for N pictures counts N",
-    "guidance": "with guidance each step takes 2 N",
-    "again": "a second count begins at 0",
-    "hooks": "the U-Net is afterwards as it was",
-    "error": "also if run() raises, which the caller hears of",
-}
 CLEAN = "nothing of yours is left"
 
 
@@ -140,11 +130,10 @@ def count_evaluations(seed: int = 0) -> Part:
         return found // 2 if pipe.do_classifier_free_guidance else found
 
     left = "Remove it whatever happens: `with hook:` around run(), or try ... finally."
-    looks = (
-        one_row("runs", every, "Return the number alone.", view=len),
-        one_row(
-            "once",
-            every,
+    rows = {
+        "runs": Row("a whole number", "Return the number alone.", view=len),
+        "once": Row(
+            "run() is called, and only once",
             "Call run() once, and count meanwhile.",
             {
                 "Call run() while you are counting.": lambda pipe, run: count(pipe, lambda: None),
@@ -154,20 +143,8 @@ def count_evaluations(seed: int = 0) -> Part:
             },
             lambda counts: counts[0].times,
         ),
-        one_row(
-            "again",
-            every,
-            "Begin at 0 at every count.",
-            {
-                "The counter, or the hook with it, lives on from the first count: begin at 0 "
-                "inside of the function.": outside
-            },
-            lambda counts: counts[1].came - counts[0].came,
-            after=("once",),
-        ),
-        one_row(
-            "calls",
-            every,
+        "calls": Row(
+            "every call of the U-Net counts, as many as there are",
             "Add len(sample) at every call: the hook's inputs are a tuple, and the sample is its "
             "first entry.",
             {
@@ -181,9 +158,8 @@ def count_evaluations(seed: int = 0) -> Part:
             came(1, 3),
             after=("once", "again"),
         ),
-        one_row(
-            "pictures",
-            every,
+        "pictures": Row(
+            "a call for N pictures counts N",
             "Add up the sizes of the batches.",
             {
                 "These are calls, or evaluations for one picture. A call works on a whole batch: "
@@ -192,9 +168,8 @@ def count_evaluations(seed: int = 0) -> Part:
             came(3, 4),
             after=("once", "calls"),
         ),
-        one_row(
-            "guidance",
-            every,
+        "guidance": Row(
+            "with guidance each step takes 2 N",
             "Count what the U-Net is given.",
             {
                 "With guidance each picture goes through the U-Net twice in a step, once with an "
@@ -203,17 +178,30 @@ def count_evaluations(seed: int = 0) -> Part:
             came(4, 6),
             after=("once", "calls", "pictures"),
         ),
-        one_row(
-            "hooks",
-            every,
+        "again": Row(
+            "a second count begins at 0",
+            "Begin at 0 at every count.",
+            {
+                "The counter, or the hook with it, lives on from the first count: begin at 0 "
+                "inside of the function.": outside
+            },
+            lambda counts: counts[1].came - counts[0].came,
+            after=("once",),
+        ),
+        "hooks": Row(
+            "the U-Net is afterwards as it was",
             "Leave the U-Net as it was.",
             {left: tuple(partial(count, stays=what) for what in ("hook", "forward"))},
             lambda counts: counts[0].left,
         ),
-        Property("error", partial(_fails, case(), left), ("once", "hooks")),
-    )
+        "error": Row(
+            "also if run() raises, which the caller hears of",
+            look=partial(_fails, case(), left),
+            after=("once", "hooks"),
+        ),
+    }
     title = "count_evaluations"
-    return Part(title, EXPECTED, count, looks, _read, lambda said, _: _hint(said))
+    return part_of_rows(title, rows, count, every, read=_read, hint=_hint)
 
 
 class Stop(Exception):
@@ -238,7 +226,7 @@ def _fails(case: Case, left: str, function: Callable) -> Seen:
     return wrong("the error is swallowed", "A failed run must not look like a count: let it pass.")
 
 
-def _hint(message: str) -> str:
+def _hint(message: str, args: tuple) -> str:
     if "positional argument" in message and ("hook" in message or "lambda" in message):
         return "A forward hook gets (module, inputs, output), a forward pre-hook (module, inputs)."
-    return tiny.hint(message)
+    return tiny.hint(message, args)

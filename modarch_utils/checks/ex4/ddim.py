@@ -16,17 +16,9 @@ from diffusers import (
 )
 from torch import Tensor
 
-from modarch_utils.checks.core import Case, Part, Report, one_row
+from modarch_utils.checks.core import Case, Part, Report, Row, part_of_rows
 from modarch_utils.checks.ex4 import tiny
 
-EXPECTED = {
-    "runs": "a pipeline that draws",
-    "DDIM": "as many U-Net calls as steps, and DDIM's own step",
-    "spacing": "steps begin at the last time, 999 (trailing)",
-    "clipping": "latents are never clipped to [-1, 1]",
-    "noise schedule": "the pipeline's own betas and kind of prediction",
-    "caller": "the given pipeline samples afterwards as it did before",
-}
 SCHEDULES = {
     "Stable Diffusion's noise schedule": tiny.STABLE,
     "another noise schedule": tiny.OTHER,
@@ -130,29 +122,17 @@ def ddim_pipeline(seed: int = 0) -> Part:
         _always(lambda name=name: tiny.ddim(SCHEDULES[name]))
         for name in ("Stable Diffusion's noise schedule", "DDIMScheduler's default")
     )
-    looks = (
-        one_row("runs", plain, "Return a pipeline.", view=len),
-        one_row(
-            "caller",
-            plain,
-            "The given pipeline's networks have changed: leave them alone.",
-            {
-                "The caller's pipeline was changed in place: make a new one from its parts, "
-                "StableDiffusionPipeline(**parts), and replace the scheduler there.": _in_place
-            },
-            lambda made: tiny.as_before(seed, made[0].given),
-        ),
-        one_row(
-            "DDIM",
-            plain,
+    rows = {
+        "runs": Row("a pipeline that draws", "Return a pipeline.", view=len),
+        "DDIM": Row(
+            "as many U-Net calls as steps, and DDIM's own step",
             "Print pipe.scheduler of what you return. Are its networks the ones that you were "
             "given?",
             {words: _always(sampler) for sampler, words in OTHERS.values()},
             lambda made: made[0].sampler,
         ),
-        one_row(
-            "spacing",
-            plain,
+        "spacing": Row(
+            "steps begin at the last time, 999 (trailing)",
             'Set timestep_spacing="trailing".',
             {
                 "Stable Diffusion's own spacing begins early, with one step at t = 1: name "
@@ -165,9 +145,8 @@ def ddim_pipeline(seed: int = 0) -> Part:
             lambda made: made[0].spacing,
             after=("DDIM",),
         ),
-        one_row(
-            "clipping",
-            plain + clips,
+        "clipping": Row(
+            "latents are never clipped to [-1, 1]",
             "Name clip_sample=False.",
             {
                 "DDIMScheduler's default is clip_sample=True, made for pixels: set it to "
@@ -177,10 +156,10 @@ def ddim_pipeline(seed: int = 0) -> Part:
             },
             lambda made: [each.clipping for each in made],
             after=("DDIM",),
+            cases=plain + clips,
         ),
-        one_row(
-            "noise schedule",
-            plain + other,
+        "noise schedule": Row(
+            "the pipeline's own betas and kind of prediction",
             "Hand the settings on: DDIMScheduler.from_config(pipe.scheduler.config, ...).",
             {
                 "This is the library's default, which is not Stable Diffusion's. Hand the settings "
@@ -190,6 +169,16 @@ def ddim_pipeline(seed: int = 0) -> Part:
             },
             lambda made: [each.schedule for each in made],
             after=("DDIM",),
+            cases=plain + other,
         ),
-    )
-    return Part("ddim_pipeline", EXPECTED, ddim(), looks, read, lambda said, _: tiny.hint(said))
+        "caller": Row(
+            "the given pipeline samples afterwards as it did before",
+            "The given pipeline's networks have changed: leave them alone.",
+            {
+                "The caller's pipeline was changed in place: make a new one from its parts, "
+                "StableDiffusionPipeline(**parts), and replace the scheduler there.": _in_place
+            },
+            lambda made: tiny.as_before(seed, made[0].given),
+        ),
+    }
+    return part_of_rows("ddim_pipeline", rows, ddim(), plain, read=read, hint=tiny.hint)

@@ -10,21 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modarch_utils.checks.core import Case, Part, Report, Unusable, one_row
+from modarch_utils.checks.core import Case, Part, Report, Row, Unusable, part_of_rows
 from modarch_utils.checks.ex4 import tiny
 from modarch_utils.checks.ex4.watch import SIDE, Run, pictures, relation, watched
-
-EXPECTED = {
-    "runs": "one tensor (N, 3, H, W)",
-    "range": "numbers from 0 to 1",
-    "prompts": "one picture for each prompt, in their order",
-    "steps": "as many as asked for",
-    "guidance": "the scale that is asked for; 1 is none",
-    "repeat": "the same call gives the same pictures, whatever happened before",
-    "seeds": "another seed is another noise",
-    "noise": "each picture begins with a noise of its own",
-    "methods": "DDIM and LCM begin with the same noise",
-}
 
 
 def check_draw(function: Callable[..., object], seed: int = 0) -> Report:
@@ -118,11 +106,10 @@ def draw(seed: int = 0) -> Part:
         start = torch.randn(len(prompts), 4, 8, 8, generator=_random(rest[-1]))
         return draws(pipe, prompts, *rest, latents=start, generator=None)
 
-    looks = (
-        one_row("runs", cases, "Return one tensor (N, 3, H, W).", view=len),
-        one_row(
-            "range",
-            cases,
+    rows = {
+        "runs": Row("one tensor (N, 3, H, W)", "Return one tensor (N, 3, H, W).", view=len),
+        "range": Row(
+            "numbers from 0 to 1",
             "Return what the pipeline draws, as it is.",
             {
                 'The networks compute in [-1, 1]; pictures are wanted in [0, 1], as output_type="'
@@ -134,9 +121,8 @@ def draw(seed: int = 0) -> Part:
             },
             lambda drawn: relation(drawn[0].pictures, drawn[0].run.pictures),
         ),
-        one_row(
-            "prompts",
-            cases,
+        "prompts": Row(
+            "one picture for each prompt, in their order",
             "Print what the pipeline is given: the list of prompts, as it is.",
             {
                 "One prompt is drawn for all: hand the list of prompts on.": called(
@@ -149,9 +135,8 @@ def draw(seed: int = 0) -> Part:
             lambda drawn: drawn[0].run.text,
             same=tiny.same,
         ),
-        one_row(
-            "steps",
-            cases,
+        "steps": Row(
+            "as many as asked for",
             "Hand on the number of steps as it is: num_inference_steps.",
             {
                 "The number of steps is fixed in the code, or left to the pipeline's 50: pass "
@@ -159,9 +144,8 @@ def draw(seed: int = 0) -> Part:
             },
             _steps,
         ),
-        one_row(
-            "guidance",
-            cases,
+        "guidance": Row(
+            "the scale that is asked for; 1 is none",
             "diffusers' guidance_scale is the scale itself: hand it on.",
             {
                 "7.5 is the pipeline's default (or fixed in the code): pass guidance_scale, also "
@@ -171,9 +155,8 @@ def draw(seed: int = 0) -> Part:
             },
             lambda drawn: [drawn[k].run.calls[0].guidance for k in (0, -1)],
         ),
-        one_row(
-            "repeat",
-            cases,
+        "repeat": Row(
+            "the same call gives the same pictures, whatever happened before",
             "Make new generators from the seed in every call.",
             {
                 "The noise is not tied to the seed: make new generators from it in every call. "
@@ -185,17 +168,15 @@ def draw(seed: int = 0) -> Part:
             },
             _repeated,
         ),
-        one_row(
-            "seeds",
-            cases,
+        "seeds": Row(
+            "another seed is another noise",
             "Make the generators from the seed that is given.",
             {"The seed is fixed in the code, or not used.": called(lambda *a: (*a[:-1], 42))},
             lambda drawn: _shared(*(drawn[k].run.start for k in (0, 4, 5))),
             after=("repeat",),
         ),
-        one_row(
-            "noise",
-            cases,
+        "noise": Row(
+            "each picture begins with a noise of its own",
             "Noises must differ from picture to picture.",
             {
                 "Every generator has the same seed, or one noise is repeated: they must differ "
@@ -203,9 +184,8 @@ def draw(seed: int = 0) -> Part:
             },
             lambda drawn: _shared(*drawn[0].run.start),
         ),
-        one_row(
-            "methods",
-            cases,
+        "methods": Row(
+            "DDIM and LCM begin with the same noise",
             "The same generators for both.",
             {
                 "The noise may depend on the seed only, not on the pipeline.": called(
@@ -215,14 +195,14 @@ def draw(seed: int = 0) -> Part:
             lambda drawn: _shared(drawn[0].run.start, drawn[2].run.start),
             after=("repeat",),
         ),
-    )
-    return Part("draw", EXPECTED, draws, looks, _read, lambda message, _: _hint(message))
+    }
+    return part_of_rows("draw", rows, draws, cases, read=_read, hint=_hint)
 
 
-def _hint(message: str) -> str:
+def _hint(message: str, args: tuple) -> str:
     """The likely mistake behind diffusers' words."""
     if "list of generators" in message:
         return "There must be as many generators as prompts."
     if "Generator" in message and "__call__" in message:
         return "Pass the generator by its name: generator=..."
-    return tiny.hint(message)
+    return tiny.hint(message, args)

@@ -204,4 +204,4 @@ def lcm_pipeline(seed: int = 0) -> Part:
             after=("LoRA",),
         ),
     )
-    return Part("lcm_pipeline", EXPECTED, fast(), looks, read, lambda said, _: tiny.hint(said))
+    return Part("lcm_pipeline", EXPECTED, fast(), looks, read, tiny.hint)

@@ -11,13 +11,13 @@ from modarch_utils.checks.core import (
     RIGHT,
     Case,
     Part,
-    Property,
     Report,
+    Row,
     Seen,
     Unusable,
     given,
     number,
-    one_row,
+    part_of_rows,
     returned,
     wrong,
 )
@@ -85,11 +85,10 @@ def quality_curve(seed: int = 0) -> Part:
 
     cases = [case]
     hand_on = "Use the guidance that is given, and the loop's number of steps."
-    looks = (
-        one_row("runs", cases, "Return a dictionary.", view=len),
-        one_row(
-            "steps",
-            cases,
+    rows = {
+        "runs": Row("a dictionary: number of steps to a mark", "Return a dictionary.", view=len),
+        "steps": Row(
+            "each number of steps is drawn, with the guidance that is given",
             hand_on,
             {
                 "The number of steps does not reach draw(): hand on the loop's.": _curve(
@@ -104,9 +103,8 @@ def quality_curve(seed: int = 0) -> Part:
             },
             settings,
         ),
-        one_row(
-            "noise",
-            cases,
+        "noise": Row(
+            "all begin with the same noise",
             "Begin every run with the seed 0.",
             {
                 "Keep the seed: otherwise the curve shows luck as well as steps.": _curve(
@@ -116,9 +114,8 @@ def quality_curve(seed: int = 0) -> Part:
             noise,
             after=("steps",),
         ),
-        one_row(
-            "marks",
-            cases,
+        "marks": Row(
+            "each is what score() says of the pictures in so many steps",
             "Other pictures were judged than were drawn in so many steps.",
             {
                 "Marks and steps are mixed up: they run backwards.": _curve(
@@ -131,14 +128,8 @@ def quality_curve(seed: int = 0) -> Part:
             lambda curves: curves[0].marks,
             after=("steps",),
         ),
-    )
-    expected = {
-        "runs": "a dictionary: number of steps to a mark",
-        "steps": "each number of steps is drawn, with the guidance that is given",
-        "noise": "all begin with the same noise",
-        "marks": "each is what score() says of the pictures in so many steps",
     }
-    return Part("quality_curve", expected, _curve(), looks, read, lambda said, _: tiny.hint(said))
+    return part_of_rows("quality_curve", rows, _curve(), cases, read=read, hint=tiny.hint)
 
 
 # The same work.
@@ -198,10 +189,9 @@ def steps_for(seed: int = 0) -> Part:
 
     divide = "Divide the budget by what a step costs."
     both = "without guidance", "with guidance"
-    looks = (
-        one_row(
-            "without guidance",
-            cases(1.0),
+    rows = {
+        "without guidance": Row(
+            "an evaluation a step",
             divide,
             {
                 "Without guidance each picture goes through the U-Net once a step.": _steps(
@@ -209,9 +199,8 @@ def steps_for(seed: int = 0) -> Part:
                 )
             },
         ),
-        one_row(
-            "with guidance",
-            cases(4.5),
+        "with guidance": Row(
+            "two a step",
             divide,
             {
                 "With guidance each picture goes through the U-Net twice a step.": _steps(
@@ -219,10 +208,10 @@ def steps_for(seed: int = 0) -> Part:
                 ),
                 "It is upside down: guidance makes a step dearer.": _steps(of=int.__mul__),
             },
+            cases=cases(4.5),
         ),
-        one_row(
-            "odd",
-            cases(4.5, more=1),
+        "odd": Row(
+            "what is left over is no step",
             divide,
             {
                 "Rounded up it is more than the budget: round down.": _steps(
@@ -230,10 +219,10 @@ def steps_for(seed: int = 0) -> Part:
                 )
             },
             after=("with guidance",),
+            cases=cases(4.5, more=1),
         ),
-        one_row(
-            "limit",
-            cases(1.01, 1.0, 0.0),
+        "limit": Row(
+            "guidance is on above 1, not from 1 on",
             "diffusers guides where guidance_scale > 1.",
             {
                 "diffusers guides where guidance_scale > 1, also a little above.": _steps(
@@ -241,17 +230,13 @@ def steps_for(seed: int = 0) -> Part:
                 )
             },
             after=both,
+            cases=cases(1.01, 1.0, 0.0),
         ),
-        Property("too little", too_little, both),
-    )
-    expected = {
-        "without guidance": "an evaluation a step",
-        "with guidance": "two a step",
-        "odd": "what is left over is no step",
-        "limit": "guidance is on above 1, not from 1 on",
-        "too little": "ValueError where not a single step can be paid for",
+        "too little": Row(
+            "ValueError where not a single step can be paid for", look=too_little, after=both
+        ),
     }
-    return Part("steps_for", expected, _steps(), looks, whole)
+    return part_of_rows("steps_for", rows, _steps(), cases(1.0), read=whole)
 
 
 # A LoRA's strength.
@@ -356,10 +341,9 @@ def with_strength(seed: int = 0) -> Part:
 
     cases = [case(strength) for strength in (0.5, 0.0, 1.5)]
     once = "Call run() once, after the strength is set."
-    looks = (
-        one_row(
-            "runs",
-            cases,
+    rows = {
+        "runs": Row(
+            "what run() returns, which is called once",
             once,
             {
                 once: _strong(of=lambda draw: (draw(), draw())[1]),
@@ -367,9 +351,8 @@ def with_strength(seed: int = 0) -> Part:
             },
             lambda found: found[0].result,
         ),
-        one_row(
-            "strength",
-            cases,
+        "strength": Row(
+            "W + strength · B A, also for 0 and above 1",
             "pipe.set_adapters(names, strength) sets it.",
             {
                 "The strength is not set before run() is called.": _strong(lambda *_: None),
@@ -382,9 +365,8 @@ def with_strength(seed: int = 0) -> Part:
             same=both,
             after=("runs",),
         ),
-        one_row(
-            "afterwards",
-            cases,
+        "afterwards": Row(
+            "the LoRA is in the U-Net at its full strength",
             "Set it back to 1 after run(), as it was.",
             {
                 "Set it back to 1 after run().": _strong(then=lambda _: None),
@@ -394,12 +376,8 @@ def with_strength(seed: int = 0) -> Part:
             },
             lambda found: found[0].afterwards,
         ),
-        Property("error", fails, ("afterwards",)),
-    )
-    expected = {
-        "runs": "what run() returns, which is called once",
-        "strength": "W + strength · B A, also for 0 and above 1",
-        "afterwards": "the LoRA is in the U-Net at its full strength",
-        "error": "also if run() raises, which the caller hears of",
+        "error": Row(
+            "also if run() raises, which the caller hears of", look=fails, after=("afterwards",)
+        ),
     }
-    return Part("with_strength", expected, _strong(), looks, read, lambda said, _: tiny.hint(said))
+    return part_of_rows("with_strength", rows, _strong(), cases, read=read, hint=tiny.hint)

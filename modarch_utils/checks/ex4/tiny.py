@@ -245,7 +245,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and near(a.double(), b.double(), TOLERANCE)
 
 
-def hint(message: str) -> str:
+def hint(message: str, _: object = None) -> str:
     """The likely mistake behind diffusers' words."""
     if "expected" in message and "were passed" in message or "missing" in message:
         return "A pipeline needs all its parts: pass **pipe.components, with those you replace."

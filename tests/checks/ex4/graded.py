@@ -22,7 +22,7 @@ SAMPLERS = (
 )
 
 
-def latents(pipe, **options):
+def latents(pipe):
     torch.manual_seed(0)
     return pipe(
         tiny.PROMPTS[:1],
@@ -98,8 +98,8 @@ def times(function, seed):
 
 def compared(function, seed):
     with tiny.quiet():
-        methods, prompts, score, clock_ = compare.Scene(seed).arguments()
-        return [outcome(function, methods, prompts[:2], lambda *_: 0.5, clock_)]
+        methods, prompts, _, time = compare.Scene(seed).arguments()
+        return [outcome(function, methods, prompts, lambda *_: 0.5, time)]
 
 
 def curves(function, seed):
