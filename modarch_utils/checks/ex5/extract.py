@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import Part, Report, Unusable, agree, one_row, returned
+from modarch_utils.checks.core import Part, Report, Row, Unusable, agree, part_of_rows, returned
 
 DIM = 3
 SAME = 1e-5
@@ -125,95 +125,100 @@ def _extract(
     return function
 
 
-KNOWN = {
-    "runs": {"Pictures are the rows: transpose it.": _extract(then=lambda rows: rows.T)},
-    "own preparation": {
-        "Another preprocessing is used: every network has its own, prepare.": _extract(
-            lambda prepare: lambda picture: torch.zeros(3, 4, 4)
-        ),
-        "Stack what prepare gives to (N, 3, S, S), and change nothing about it.": _extract(
-            lambda prepare: lambda picture: prepare(picture) + 99
-        ),
-        "Pictures are prepared more than once: prepare each batch where it is used.": _extract(
-            lambda prepare: lambda picture: [prepare(picture) for _ in range(2)][0]
-        ),
-    },
-    "all pictures": {
-        "The last batch is dropped because it is not full (drop_last?).": _extract(
-            keep=lambda parts, size: [part for part in parts if len(part) == size]
-        ),
-        "Only the last batch is left: collect all of them.": _extract(
-            keep=lambda parts, size: parts[-1:]
-        ),
-        "Only the first batch is left: `return` stands inside the loop.": _extract(
-            keep=lambda parts, size: parts[:1]
-        ),
-        "A row for each batch: features are averaged over pictures.": _extract(
-            keep=lambda parts, size: [part.mean(0, keepdim=True) for part in parts]
-        ),
-        "The last batch is filled up, and the filling is left in.": _extract(
-            keep=lambda parts, size: [F.pad(part, (0, 0, 0, size - len(part))) for part in parts]
-        ),
-    },
-    "order": {
-        "New batches are put in front: append.": (
-            _extract(then=lambda rows: rows.flip(0)),
-            _extract(keep=lambda parts, size: parts[::-1]),
-        )
-    },
-    "batches": {
-        "All at once do not fit into memory: batch_size at a time.": _extract(
-            size=lambda n, size: n
-        ),
-        "More calls than needed: a network is fast on full batches.": _extract(
-            size=lambda n, size: 1
-        ),
-    },
-    "features": {
-        "They are divided by their lengths: leave them as they are.": _extract(then=F.normalize),
-        "They are standardised here already, on whatever set is passed: that is the classifier's "
-        "part, with the training set's numbers.": tuple(
-            _extract(then=lambda rows, n=n: (rows - rows.mean(0)) / rows.std(0, correction=n))
-            for n in (0, 1)
-        ),
-    },
-}
-"""For each row its mistakes."""
+def _each(look: Callable[[Trial], object]) -> Callable[[list[Trial]], list]:
+    return lambda trials: [look(trial) for trial in trials]
+
+
 ROWS = {
-    "runs": (
+    "runs": Row(
         "one array or tensor (N, D), N the number of pictures",
         "A row for each picture, a column for each feature.",
-        lambda trial: list(trial.rows.shape[1:]),
+        {"Pictures are the rows: transpose it.": _extract(then=lambda rows: rows.T)},
+        _each(lambda trial: list(trial.rows.shape[1:])),
     ),
-    "all pictures": (
+    "all pictures": Row(
         "every picture has its row, also where the last batch is not full",
         "Count the batches, and the rows of each.",
-        lambda trial: len(trial.rows),
+        {
+            "The last batch is dropped because it is not full (drop_last?).": _extract(
+                keep=lambda parts, size: [part for part in parts if len(part) == size]
+            ),
+            "Only the last batch is left: collect all of them.": _extract(
+                keep=lambda parts, size: parts[-1:]
+            ),
+            "Only the first batch is left: `return` stands inside the loop.": _extract(
+                keep=lambda parts, size: parts[:1]
+            ),
+            "A row for each batch: features are averaged over pictures.": _extract(
+                keep=lambda parts, size: [part.mean(0, keepdim=True) for part in parts]
+            ),
+            "The last batch is filled up, and the filling is left in.": _extract(
+                keep=lambda parts, size: [F.pad(x, (0, 0, 0, size - len(x))) for x in parts]
+            ),
+        },
+        _each(lambda trial: len(trial.rows)),
+        after=("runs",),
     ),
-    "order": (
+    "order": Row(
         "row i belongs to picture i",
         "Labels no longer fit: the loader shuffles (shuffle=True is for training), or sorts.",
-        Trial.places,
+        {
+            "New batches are put in front: append.": (
+                _extract(then=lambda rows: rows.flip(0)),
+                _extract(keep=lambda parts, size: parts[::-1]),
+            )
+        },
+        _each(Trial.places),
+        after=("all pictures", "own preparation"),
     ),
-    "own preparation": (
+    "own preparation": Row(
         "each picture goes through prepare, and what comes out goes to embed",
         "Every network has its own preprocessing, prepare.",
-        Trial.own,
+        {
+            "Another preprocessing is used: every network has its own, prepare.": _extract(
+                lambda prepare: lambda picture: torch.zeros(3, 4, 4)
+            ),
+            "Stack what prepare gives to (N, 3, S, S), and change nothing about it.": _extract(
+                lambda prepare: lambda picture: prepare(picture) + 99
+            ),
+            "Pictures are prepared more than once: prepare each batch where it is used.": _extract(
+                lambda prepare: lambda picture: [prepare(picture) for _ in range(2)][0]
+            ),
+        },
+        _each(Trial.own),
+        after=("runs",),
     ),
-    "batches": (
+    "batches": Row(
         "full batches of batch_size, and at most one smaller",
         "Go through the pictures batch_size at a time, and embed each batch once.",
-        lambda trial: sorted(trial.sizes, reverse=True),
+        {
+            "All at once do not fit into memory: batch_size at a time.": _extract(
+                size=lambda n, size: n
+            ),
+            "More calls than needed: a network is fast on full batches.": _extract(
+                size=lambda n, size: 1
+            ),
+        },
+        _each(lambda trial: sorted(trial.sizes, reverse=True)),
+        after=("own preparation",),
     ),
-    "features": ("as embed gives them", "Return what embed gave.", lambda trial: trial.rows),
-}
-"""For each row what is expected, words for what no mistake explains, and what is compared."""
-AFTER = {
-    "all pictures": ("runs",),
-    "own preparation": ("runs",),
-    "batches": ("runs", "own preparation"),
-    "order": ("runs", "all pictures", "own preparation"),
-    "features": ("runs", "all pictures", "own preparation", "order"),
+    "features": Row(
+        "as embed gives them",
+        "Return what embed gave.",
+        {
+            "They are divided by their lengths: leave them as they are.": _extract(
+                then=F.normalize
+            ),
+            "They are standardised here already, on whatever set is passed: that is the "
+            "classifier's part, with the training set's numbers.": tuple(
+                _extract(then=lambda rows, n=n: (rows - rows.mean(0)) / rows.std(0, correction=n))
+                for n in (0, 1)
+            ),
+        },
+        _each(lambda trial: trial.rows),
+        ("order",),
+        partial(agree, tolerance=SAME),
+    ),
 }
 
 
@@ -224,21 +229,4 @@ def extract(seed: int = 0) -> Part:
     size = int(draw.integers(5, 8))
     numbers = 3 * size + int(draw.integers(1, 4)), 2 * size, size - 2
     cases = [lambda n=n, k=k: Trial(n, size, seed + k).args() for k, n in enumerate(numbers)]
-
-    def view(row: str, trials: list[Trial]) -> list:
-        return [*map(ROWS[row][2], trials)]
-
-    looks = tuple(
-        one_row(
-            row,
-            cases,
-            ROWS[row][1],
-            known,
-            partial(view, row),
-            same=partial(agree, tolerance=SAME),
-            after=AFTER.get(row, ()),
-        )
-        for row, known in KNOWN.items()
-    )
-    expected = {row: words for row, (words, *_) in ROWS.items()}
-    return Part("extract", expected, _extract(), looks, _read, _hint)
+    return part_of_rows("extract", ROWS, _extract(), cases, read=_read, hint=_hint)

@@ -3,12 +3,12 @@
 A folder in timm's format or in that of transformers, its right answers, and wrong ones by name.
 """
 
+import copy
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -51,10 +51,10 @@ class Folder(NamedTuple):
     look: Look
     right: Callable[[Tensor], Tensor]
     """From inputs (N, 3, S, S) to features (N, D), in eval mode."""
+    training: Callable[[Tensor], Tensor]
+    """The same in training mode."""
     other: dict[str, Callable[[Tensor], Tensor]]
     """What is not asked for, by the likely mistake."""
-    training: Callable[[Tensor], Tensor]
-    """The right features in training mode."""
 
 
 def picture(seed: int) -> Image.Image:
@@ -84,36 +84,26 @@ def framed(image: Image.Image, look: Look) -> Tensor:
     return pixels / 255
 
 
-@contextmanager
-def timm_folders(seed: int) -> Iterator[list[Folder]]:
-    """A ConvNeXt and an EfficientNetV2, in timm's format."""
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory() as place:
-        torch.manual_seed(seed)
-        small = {"depths": [1, 1, 1, 1], "dims": [8, 8, 12, 16]}
-        thin = {"channel_multiplier": 0.1, "depth_multiplier": 0.1}
-        bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
-        yield [
-            _timm_folder(
-                Path(place) / "one", "convnext_atto", small, Look(64, 64, bicubic, *_drawn())
-            ),
-            _timm_folder(
-                Path(place) / "two", "tf_efficientnetv2_b0", thin, Look(48, 60, bilinear, *_drawn())
-            ),
-        ]
+def timm_folders(place: Path) -> list[Folder]:
+    """A ConvNeXt and an EfficientNetV2 in `place`, in timm's format, with random weights."""
+    small = {"depths": [1, 1, 1, 1], "dims": [8, 8, 12, 16]}
+    thin = {"channel_multiplier": 0.1, "depth_multiplier": 0.1}
+    bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
+    return [
+        _timm(place / "one", "convnext_atto", small, Look(64, 64, bicubic, *_drawn())),
+        _timm(place / "two", "tf_efficientnetv2_b0", thin, Look(48, 60, bilinear, *_drawn())),
+    ]
 
 
-@contextmanager
-def dino_folders(seed: int) -> Iterator[list[Folder]]:
+def dino_folders(place: Path) -> list[Folder]:
     """A DINOv2 with registers and one without, in the format of transformers."""
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory() as place:
-        torch.manual_seed(seed)
-        bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
-        # A warning or a bar of transformers would hide the table.
-        with redirect_stderr(io.StringIO()):
-            yield [
-                _dino_folder(Path(place) / "one", 3, Look(40, None, bicubic, *_drawn())),
-                _dino_folder(Path(place) / "two", 0, Look(48, 56, bilinear, *_drawn())),
-            ]
+    bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
+    # A warning or a bar of transformers would hide the table.
+    with redirect_stderr(io.StringIO()):
+        return [
+            _dino(place / "one", 3, Look(40, None, bicubic, *_drawn())),
+            _dino(place / "two", 0, Look(48, 56, bilinear, *_drawn())),
+        ]
 
 
 def _drawn() -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -136,8 +126,8 @@ def _shake(network: nn.Module) -> None:
             value.add_(0.15 * torch.randn_like(value))
 
 
-def _timm_folder(path: Path, architecture: str, small: dict, look: Look) -> Folder:
-    network = timm.create_model(architecture, num_classes=CLASSES, **small)
+def _timm(path: Path, architecture: str, small: dict, look: Look) -> Folder:
+    network = timm.create_model(architecture, num_classes=CLASSES, **small).eval()
     _shake(network)
     path.mkdir()
     save_file(network.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
@@ -155,37 +145,31 @@ def _timm_folder(path: Path, architecture: str, small: dict, look: Look) -> Fold
     config = {"architecture": architecture, "model_args": small, "pretrained_cfg": settings}
     (path / "config.json").write_text(json.dumps(config), "utf-8")
 
-    @torch.no_grad()
-    def features(x: Tensor, training: bool = False) -> Tensor:
-        twin = timm.create_model(architecture, num_classes=CLASSES, **small).train(training)
-        twin.load_state_dict(network.state_dict())
-        return twin.forward_head(twin.forward_features(x), pre_logits=True)
+    def features(x: Tensor, network: nn.Module = network) -> Tensor:
+        return network.forward_head(network.forward_features(x), pre_logits=True)
 
-    @torch.no_grad()
-    def logits(x: Tensor) -> Tensor:
-        return network.eval()(x)
-
-    @torch.no_grad()
-    def maps(x: Tensor) -> Tensor:
-        return network.eval().forward_features(x)
-
+    call = "call the network itself, made with num_classes=0."
     other = {
         "These are scores of the classes that it was trained for: ask timm for num_classes=0.": (
-            logits
+            network
         ),
         "These are probabilities of the classes: ask timm for num_classes=0.": (
-            lambda x: logits(x).softmax(1)
+            lambda x: network(x).softmax(1)
         ),
-        "This is the map before pooling: call the network itself, made with num_classes=0.": maps,
-        "The map is averaged by hand, and the normalisation in the head is left out: call the "
-        "network itself, made with num_classes=0.": lambda x: maps(x).mean((2, 3)),
-        "The largest value of each map is taken, and not the mean: call the network itself, made "
-        "with num_classes=0.": lambda x: maps(x).amax((2, 3)),
+        f"This is the map before pooling: {call}": network.forward_features,
+        f"The map is averaged by hand, and the normalisation in the head is left out: {call}": (
+            lambda x: network.forward_features(x).mean((2, 3))
+        ),
+        f"The largest value of each map is taken, and not the mean: {call}": (
+            lambda x: network.forward_features(x).amax((2, 3))
+        ),
     }
-    return Folder(path, look, features, other, lambda x: features(x, training=True))
+    return Folder(
+        path, look, features, lambda x: features(x, copy.deepcopy(network).train()), other
+    )
 
 
-def _dino_folder(path: Path, registers: int, look: Look) -> Folder:
+def _dino(path: Path, registers: int, look: Look) -> Folder:
     sizes = dict(
         hidden_size=12, num_hidden_layers=2, num_attention_heads=2, image_size=40, patch_size=8
     )
@@ -193,9 +177,9 @@ def _dino_folder(path: Path, registers: int, look: Look) -> Folder:
         config = Dinov2WithRegistersConfig(
             **sizes, num_register_tokens=registers, hidden_dropout_prob=0.4
         )
-        network = Dinov2WithRegistersModel(config)
+        network = Dinov2WithRegistersModel(config).eval()
     else:
-        network = Dinov2Model(Dinov2Config(**sizes, hidden_dropout_prob=0.4))
+        network = Dinov2Model(Dinov2Config(**sizes, hidden_dropout_prob=0.4)).eval()
     _shake(network)
     network.save_pretrained(path)
     cut = {"height": look.size, "width": look.size}
@@ -208,42 +192,39 @@ def _dino_folder(path: Path, registers: int, look: Look) -> Folder:
         image_std=look.std,
     ).save_pretrained(path)
 
-    @torch.no_grad()
-    def tokens(x: Tensor) -> Tensor:
-        return network.eval()(x).last_hidden_state
+    def tokens(x: Tensor, network: nn.Module = network) -> Tensor:
+        return network(x).last_hidden_state
 
-    @torch.no_grad()
-    def unnormalised(x: Tensor) -> Tensor:
-        return network.eval()(x, output_hidden_states=True).hidden_states[-1][:, 0]
+    def of(take: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda x: take(tokens(x))
 
-    @torch.no_grad()
-    def training(x: Tensor) -> Tensor:
-        return network.train()(x).last_hidden_state[:, 0]
-
-    patches = 1 + registers
+    first = 1 + registers
+    take = "take the class token alone, number 0."
     other = {
-        "This is the mean over the patches: here the class token is asked for, number 0.": (
-            lambda x: tokens(x)[:, patches:].mean(1)
+        "This is the mean over the patches: here the class token is asked for, number 0.": of(
+            lambda t: t[:, first:].mean(1)
         ),
-        "This is the mean over all tokens: take the class token alone, number 0.": (
-            lambda x: tokens(x).mean(1)
+        f"This is the mean over all tokens: {take}": of(lambda t: t.mean(1)),
+        "This is the mean over all tokens but the class token: take that one alone, number 0.": of(
+            lambda t: t[:, 1:].mean(1)
         ),
-        "This is the mean over all tokens but the class token: take that one alone, number 0.": (
-            lambda x: tokens(x)[:, 1:].mean(1)
+        "This is token 1, a register or a patch: the class token is number 0.": of(
+            lambda t: t[:, 1]
         ),
-        "This is token 1, a register or a patch: the class token is number 0.": (
-            lambda x: tokens(x)[:, 1]
+        "This is the last patch: the class token is number 0.": of(lambda t: t[:, -1]),
+        f"These are all tokens: {take}": tokens,
+        f"These are class token and patches in one long vector: {take}": of(
+            lambda t: torch.cat([t[:, 0], t[:, first:].mean(1)], 1)
         ),
-        "This is the last patch: the class token is number 0.": lambda x: tokens(x)[:, -1],
-        "These are all tokens: take the class token alone, number 0.": tokens,
-        "These are class token and patches in one long vector: take the class token alone.": (
-            lambda x: torch.cat([tokens(x)[:, 0], tokens(x)[:, patches:].mean(1)], 1)
-        ),
+        f"All numbers of a picture in one row: {take}": of(lambda t: t.flatten(1)),
         "The class token is taken before the last normalisation: use last_hidden_state.": (
-            unnormalised
-        ),
-        "All numbers of a picture in one row: take the class token alone, number 0.": (
-            lambda x: tokens(x).flatten(1)
+            lambda x: network(x, output_hidden_states=True).hidden_states[-1][:, 0]
         ),
     }
-    return Folder(path, look, lambda x: tokens(x)[:, 0], other, training)
+    return Folder(
+        path,
+        look,
+        of(lambda t: t[:, 0]),
+        lambda x: tokens(x, copy.deepcopy(network).train())[:, 0],
+        other,
+    )

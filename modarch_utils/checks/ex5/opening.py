@@ -1,47 +1,45 @@
 """Exercise 5, opening a folder: how pictures are prepared, and which numbers are the features."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from itertools import product
+from collections.abc import Callable
+from functools import cache, cached_property, partial
+from itertools import chain, count, product
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory, mkdtemp
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
-from modarch_utils.checks.ex5.folders import (
-    CLIP,
-    IMAGENET,
-    Folder,
+from modarch_utils.checks.core import (
+    RIGHT,
+    Known,
     Look,
-    dino_folders,
-    framed,
-    normalised,
-    picture,
-    timm_folders,
+    Mutant,
+    Part,
+    Property,
+    Report,
+    Seen,
+    Unusable,
+    agree,
+    call,
+    given,
+    kind,
+    one_row,
+    returned,
+    wrong,
 )
+from modarch_utils.checks.ex5 import folders
+from modarch_utils.checks.ex5.folders import CLIP, IMAGENET, Folder, framed, normalised, picture
 
 Open = Callable[[Path], tuple[Callable[[Image.Image], Tensor], Callable[[Tensor], Tensor]]]
 
 ALIKE = 0.02  # of the pixels' deviation: two libraries round differently, two filters differ more
 SAME = 2e-3  # of the largest feature: half precision in the middle of a GPU's product differs less
 BATCH = 5
-
-EXPECTED = {
-    "runs": "two functions, prepare and embed; a picture gives (3, S, S), a batch (N, D)",
-    "size": "S is the folder's own",
-    "steady": "a picture is prepared in the same way each time",
-    "framing": "resized and cut as the folder says",
-    "pixels": "red, green, blue, with the folder's own mean and standard deviation",
-    "weights": "the folder's, in float32",
-    "in use": "a picture's features do not depend on the batch it is in",
-    "features": "",
-    "no graph": "features carry no graph for gradients",
-}
-SIZE = "The size is the folder's: ask it, as for mean and deviation."
+near = partial(agree, tolerance=SAME)
 
 
 def check_open_timm(open_timm: Open, seed: int = 0) -> Report:
@@ -52,7 +50,8 @@ def check_open_timm(open_timm: Open, seed: int = 0) -> Report:
             ``embed``, from (N, 3, S, S) to (N, D); tried with a ConvNeXt and an EfficientNetV2.
         seed: decides weights, means and pictures.
     """
-    return _check("open_timm", open_timm, timm_folders(seed), "pooled, without a classifier", seed)
+    with torch.random.fork_rng(devices=[]):  # a new network draws weights
+        return timm_part(seed).check(open_timm)
 
 
 def check_open_dino(open_dino: Open, seed: int = 0) -> Report:
@@ -62,302 +61,349 @@ def check_open_dino(open_dino: Open, seed: int = 0) -> Report:
         open_dino: as in :func:`check_open_timm`; tried with and without registers.
         seed: decides weights, means and pictures.
     """
-    return _check("open_dino", open_dino, dino_folders(seed), "the class token, normalised", seed)
+    with torch.random.fork_rng(devices=[]):
+        return dino_part(seed).check(open_dino)
 
 
-def _check(
-    title: str,
-    function: Open,
-    folders: AbstractContextManager[list[Folder]],
-    features: str,
-    seed: int,
-) -> Report:
-    rows = Rows(EXPECTED | {"features": features})
-    with folders as saved:
-        opened = [_Opened(function, folder, seed) for folder in saved]
-
-        def each(look: Callable[[_Opened], Seen]) -> Callable[[], Seen]:
-            return lambda: next((seen for o in opened if not (seen := look(o)).passed), RIGHT)
-
-        rows.add("runs", each(_Opened.runs))
-        rows.add("size", each(_Opened.size), ("runs",))
-        rows.add("steady", each(_Opened.steady), ("runs",))
-        fits = ("runs", "size", "steady")
-        rows.add("framing", each(_Opened.framing), fits)
-        rows.add("pixels", each(_Opened.pixels), fits)
-        rows.add("weights", each(_Opened.weights), ("runs",))
-        rows.add("in use", each(_Opened.in_use), ("runs", "weights"))
-        rows.add("features", each(_Opened.features), ("runs", "weights"))
-        rows.add("no graph", each(_Opened.no_graph), ("runs",))
-    return rows.report(title)
+@cache
+def timm_part(seed: int = 0) -> Part:
+    """Two folders in timm's format."""
+    return _part("open_timm", folders.timm_folders, "pooled, without a classifier", seed)
 
 
-class _Pixels(NamedTuple):
-    """A way to prepare a picture; the two texts are empty where nothing is wrong with it."""
-
-    framing: str
-    pixels: str
-    make: Callable[[], Tensor]
+@cache
+def dino_part(seed: int = 0) -> Part:
+    """Two folders in the format of transformers."""
+    return _part("open_dino", folders.dino_folders, "the class token, normalised", seed)
 
 
-class _Opened:
-    """What the student's function makes of a folder."""
+@cache
+def _place() -> TemporaryDirectory:
+    """Where the folders are, until Python ends."""
+    return TemporaryDirectory()
 
-    def __init__(self, function: Open, folder: Folder, seed: int):
-        self.function, self.folder = function, folder
-        self.image = picture(seed)
-        self.batch = torch.stack([_prepared(picture(seed + k), folder.look) for k in range(BATCH)])
-        self.input: Tensor | None = None
-        self._found: _Pixels | None = None
 
-    def _open(self) -> list[Callable]:
-        pair = call(self.function, self.folder.path, hint=_hint)
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            came = "None" if pair is None else f"a {type(pair).__name__}"
-            raise Unusable(came, "Return two functions, `return prepare, embed`.")
+def _prepared(image: Image.Image, look: folders.Look) -> Tensor:
+    return normalised(framed(image, look), look.mean, look.std)
+
+
+class Opened:
+    """What a student's function has made of a folder; used only as far as a row asks for it.
+
+    Raises:
+        Unusable: it is no pair of functions; later, if they cannot be used.
+    """
+
+    def __init__(self, pair: object, folder: Folder, seed: int):
+        likely = "Return two functions, `return prepare, embed`."
+        pair = returned(pair, tuple | list, likely)
+        if len(pair) != 2:
+            raise Unusable(f"{len(pair)} things", likely)
         if not all(callable(part) for part in pair):
             raise Unusable("something that cannot be called", "Both are functions or modules.")
         if isinstance(pair[0], nn.Module) and sum(p.numel() for p in pair[0].parameters()):
             raise Unusable("a network first", "The order is prepare, embed.")
-        return list(pair)
+        (self._prepare, self._embed), self.folder = pair, folder
+        self.image = picture(seed)
+        self.batch = torch.stack([_prepared(picture(seed + k), folder.look) for k in range(BATCH)])
 
-    def _embed(self, embed: Callable, batch: Tensor) -> Tensor:
-        result = call(embed, batch.clone(), hint=_hint)
-        if not isinstance(result, Tensor):
-            kind = "None" if result is None else f"a {type(result).__name__}"
-            likely = "embed returns one tensor (N, D)."
-            if hasattr(result, "last_hidden_state"):
-                likely = "That is all that the network says: take its last_hidden_state, token 0."
-            raise Unusable(f"{kind} from embed", likely)
-        if result.shape[:1] != batch.shape[:1]:
-            raise Unusable(
-                f"{tuple(result.shape)} for {len(batch)} pictures",
-                "The first axis counts the pictures of the batch: each has its own features.",
-            )
+    def prepare(self) -> Tensor:
+        """The input (3, H, W) made of the picture."""
+        result = call(self._prepare, self.image.copy(), hint=_hint)
+        if hasattr(result, "keys"):
+            likely = "The processor gives a dictionary: take "
+            likely += '["pixel_values"], and of it picture 0.'
+            raise Unusable(f"{kind(result)} from prepare", likely)
+        result = returned(result, Tensor, "prepare returns one tensor (3, S, S).")
+        if result.ndim != 3 or result.shape[0] != 3:
+            likely = "Channels come first: (3, S, S)."
+            if result.ndim == 4:
+                likely = "This is a batch of one: prepare gives one picture, so take [0]."
+            raise Unusable(f"{tuple(result.shape)} from prepare", likely)
+        return result.detach().cpu().float()
+
+    def embed(self, first: int = BATCH) -> Tensor:
+        """The features of the first pictures of a batch."""
+        result = call(self._embed, self.batch[:first].clone(), hint=_hint)
+        if hasattr(result, "last_hidden_state"):
+            likely = "That is all that the network says: take its last_hidden_state, token 0."
+            raise Unusable(f"{kind(result)} from embed", likely)
+        result = returned(result, Tensor, "embed returns one tensor (N, D).")
+        if result.shape[:1] != (first,):
+            likely = "The first axis counts the pictures of the batch: each has its own features."
+            raise Unusable(f"{tuple(result.shape)} for {first} pictures", likely)
+        if not result.isfinite().all():
+            likely = "Print what goes into the network."
+            raise Unusable("features that are NaN or infinite", likely)
         return result
 
-    def runs(self) -> Seen:
-        self.prepare, self.embed = self._open()
-        self.input = _input(self.prepare, self.image)
-        self.raw = self._embed(self.embed, self.batch)
-        self.z = self.raw.detach().cpu()
-        if not self.z.isfinite().all():
-            return wrong("features that are NaN or infinite", "Print what goes into the network.")
-        return RIGHT
+    @cached_property
+    def input(self) -> Tensor:
+        return self.prepare()
 
-    def size(self) -> Seen:
+    @cached_property
+    def raw(self) -> Tensor:
+        return self.embed()
+
+    @property
+    def features(self) -> Tensor:
+        return self.raw.detach().cpu()
+
+    def runs(self) -> bool:
+        return self.input is not None and self.raw is not None
+
+    def side(self) -> int | str:
+        """The input's side; words if it is no square."""
         height, width = self.input.shape[1:]
-        side = self.folder.look.size
-        if (height, width) == (side, side):
-            return RIGHT
-        words = f"{height}×{width} pixels where the folder says {side}×{side}"
-        if (height, width) == self.image.size[::-1]:
-            return wrong(words, "The picture keeps its own size: " + SIZE[0].lower() + SIZE[1:])
-        if height != width:
-            return wrong(words, "The shorter side is resized, and no square is cut out of it.")
-        if (height, width) == (224, 224):
-            return wrong(words, "224 is what many networks want, and this one does not. " + SIZE)
-        return wrong(words, SIZE)
+        if (width, height) == self.image.size:
+            return "the picture's own size"
+        return height if height == width else "no square"
 
-    def steady(self) -> Seen:
-        again = [_input(self.prepare, self.image) for _ in range(3)]
-        if all(torch.equal(self.input, each) for each in again):
-            return RIGHT
-        return wrong(
-            "another input each time",
-            "These are the random crops and flips of training: create_transform has is_training.",
-        )
+    def steady(self) -> str:
+        same = all(torch.equal(self.input, self.prepare()) for _ in range(3))
+        return "the same input each time" if same else "another input each time"
 
-    def _way(self) -> _Pixels | None:
-        """The way of preparing that is most like the student's; None if none is near."""
-        if self._found is None:
-            best = ALIKE
-            for way in _ways(self.image, self.folder.look):
-                made = way.make()
-                apart = ((made - self.input).abs().mean() / made.std()).item()
-                if apart < best:
-                    best, self._found = apart, way
-        return self._found
+    def in_use(self) -> str:
+        same = near(self.embed(2).detach(), self.embed().detach()[:2])
+        return f"{'the same' if same else 'other'} features for a picture in another batch"
 
-    def framing(self) -> Seen:
-        way = self._way()
-        if way is None or not way.framing:
-            return RIGHT  # of numbers that nothing explains, the row on pixels speaks
-        return wrong("other pixels of the picture", way.framing)
+    def graph(self) -> str:
+        return f"features with requires_grad={self.raw.requires_grad}"
 
-    def pixels(self) -> Seen:
-        right, came = _prepared(self.image, self.folder.look), self.input
-        words = f"values from {came.min():.3g} to {came.max():.3g}"
-        words += f" where {right.min():.3g} to {right.max():.3g} are right"
-        way = self._way()
-        if way is None:
-            return wrong(words, "Print the first steps: from 0..255 to 0..1, less mean, by std.")
-        return wrong(words, way.pixels) if way.pixels else RIGHT
 
-    def weights(self) -> Seen:
-        if self.z.dtype != torch.float32:
+def _weights(part: Part, cases: list, function: Open) -> Seen:
+    """Whether each opening gives the same features, in float32."""
+    for one, two in zip(*(part.results(function, cases) for _ in range(2)), strict=True):
+        if one.features.dtype != torch.float32:
             return wrong(
-                f"features in {str(self.z.dtype).removeprefix('torch.')}",
+                f"features in {str(one.features.dtype).removeprefix('torch.')}",
                 "The file may be in half precision; the network computes in float32.",
             )
-        again = self._embed(self._open()[1], self.batch).detach().cpu()
-        if again.shape == self.z.shape and _near(again, self.z, 0.2):
-            return RIGHT
         # Dropout alone also changes the features, but of one opened network as well.
-        twice = self._embed(self.embed, self.batch).detach().cpu()
-        if not _near(twice, self.z, 1e-4):
-            return RIGHT
+        if agree(two.features, one.features, 0.2) or not agree(one.embed(), one.raw, 1e-4):
+            continue
         return wrong(
             "other features each time the folder is opened",
             "The network has random weights: the folder's are not loaded (pretrained=True, "
             "from_pretrained).",
         )
-
-    def in_use(self) -> Seen:
-        words = "other features for the same picture"
-        try:
-            part = self._embed(self.embed, self.batch[:2]).detach().cpu()
-        except Unusable:
-            part = None
-        whole = self._embed(self.embed, self.batch).detach().cpu()[:2]
-        if part is not None and part.shape == whole.shape and _near(part, whole, SAME):
-            return RIGHT
-        return wrong(
-            words,
-            "The network is in training mode, where dropout and BatchNorm are at work: call its "
-            "eval() first.",
-        )
-
-    def features(self) -> Seen:
-        folder, z = self.folder, self.z
-        right = folder.right(self.batch)
-        if _fits(z, right):
-            return RIGHT
-        if z.shape == right.shape and self.in_use().passed is False:
-            return RIGHT  # the right place, in the wrong mode: the row above speaks of it
-        shape = f"{tuple(z.shape)} for {BATCH} pictures"
-        for likely, make in folder.other.items():
-            if _fits(z, make(self.batch)):
-                return wrong(shape, likely)
-        if z.shape == right.shape and _fits(z, nn.functional.normalize(right, dim=1)):
-            return wrong(
-                "vectors of length 1",
-                "They are divided by their lengths: the classifier is given them as they are.",
-            )
-        for likely, make in folder.other.items():
-            if z.shape == make(self.batch).shape != right.shape:
-                return wrong(shape, likely)
-        if z.shape != right.shape:
-            return wrong(f"{shape}, where {tuple(right.shape)} is right", "Print the shapes.")
-        return wrong(
-            "other numbers from the same input",
-            "The weights are not the folder's, or embed changes its input: it is prepared already.",
-        )
-
-    def no_graph(self) -> Seen:
-        if not self.raw.requires_grad:
-            return RIGHT
-        return wrong(
-            "features with requires_grad=True",
-            "Every batch keeps all that its gradients would need: compute under torch.no_grad().",
-        )
+    return RIGHT
 
 
-def _prepared(image: Image.Image, look: Look) -> Tensor:
-    return normalised(framed(image, look), look.mean, look.std)
-
-
-def _input(prepare: Callable, image: Image.Image) -> Tensor:
-    result = call(prepare, image.copy(), hint=_hint)
-    if not isinstance(result, Tensor):
-        kind = "None" if result is None else f"a {type(result).__name__}"
-        likely = "prepare returns one tensor (3, S, S)."
-        if hasattr(result, "keys"):
-            likely = 'The processor gives a dictionary: take ["pixel_values"], and of it picture 0.'
-        raise Unusable(f"{kind} from prepare", likely)
-    if result.ndim == 4:
-        came = f"{tuple(result.shape)} from prepare"
-        raise Unusable(came, "This is a batch of one: prepare gives one picture, so take [0].")
-    if result.ndim != 3 or result.shape[0] != 3:
-        came = f"{tuple(result.shape)} from prepare"
-        raise Unusable(came, "Channels come first: (3, S, S).")
-    return result.detach().cpu().float()
-
-
-def _ways(image: Image.Image, look: Look) -> Iterator[_Pixels]:
-    """The right way and wrong ones; at most one mistake of framing and one of pixels in each."""
-    frames = {"": look}
-    for how in (
-        InterpolationMode.NEAREST_EXACT,
-        InterpolationMode.BILINEAR,
-        InterpolationMode.BICUBIC,
-    ):
-        if how != look.how:
-            name = how.value.removesuffix("-exact")
-            words = f"{name} is used, and the folder asks for {look.how.value} interpolation."
-            frames[words] = look._replace(how=how)
-    if look.shorter is None:
-        words = "Its longer side is cut: this folder wants the whole picture, squeezed to a square."
-        frames[words] = look._replace(shorter=look.size)
-    else:
-        words = "It is squeezed to a square: resize the shorter side, then cut out the middle."
-        frames[words] = look._replace(shorter=None)
-        if look.shorter != look.size:
-            words = (
-                f"The folder resizes to {look.shorter} pixels and cuts {look.size} out of them: "
-            )
-            frames[words + "its crop is left out."] = look._replace(shorter=look.size)
-        else:
-            words = "A crop of another network (0.875 of the side): this folder has its own."
-            frames[words] = look._replace(shorter=round(look.size / 0.875))
-    own = look.mean, look.std
-    zero, one = (0.0,) * 3, (1.0,) * 3
-    numbers: dict[str, Callable[[Tensor], Tensor]] = {
-        "": lambda x: normalised(x, *own),
-        "ImageNet's mean and deviation: this folder has its own.": (
-            lambda x: normalised(x, *IMAGENET)
-        ),
-        "CLIP's mean and deviation, those of a processor that was not loaded: this folder has its "
-        "own.": lambda x: normalised(x, *CLIP),
-        "Mean and deviation are 0.5, and this folder has its own.": lambda x: 2 * x - 1,
-        "They stay in 0..1: take off the folder's mean, and divide by its deviation.": lambda x: x,
-        "They are 0..255: scale to 0..1 first, then mean and deviation.": lambda x: 255 * x,
-        "Mean and deviation are for 0..1, and the pixels are 0..255: scale them first.": (
-            lambda x: normalised(255 * x, *own)
-        ),
-        "They are divided by 255 twice.": lambda x: normalised(x / 255, *own),
-        "The mean is taken off, but nothing is divided by the deviation.": (
-            lambda x: normalised(x, own[0], one)
-        ),
-        "They are divided by the deviation, but the mean is not taken off.": (
-            lambda x: normalised(x, zero, own[1])
-        ),
-        "Mean and deviation are exchanged.": lambda x: normalised(x, *own[::-1]),
-        "The channels are blue, green, red: PIL has red first, as the network wants it.": (
-            lambda x: normalised(x.flip(0), *own)
-        ),
-        "Each picture gets its own mean and deviation: use the folder's.": (
-            lambda x: normalised(x, x.mean((1, 2)).tolist(), x.std((1, 2)).tolist())
-        ),
-    }
-    for (framing, each), (pixels, change) in product(frames.items(), numbers.items()):
-        yield _Pixels(framing, pixels, lambda e=each, c=change: c(framed(image, e)))
-
-
-def _near(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return bool((a - b).abs().max() <= tolerance * max(a.abs().max(), b.abs().max()))
-
-
-def _fits(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and _near(a, b, SAME)
-
-
-def _hint(message: str) -> str:
+def _hint(message: str, args: tuple = ()) -> str:
     """The likely mistake behind the libraries' words."""
     if "Unknown model source" in message or "no source prefix" in message:
         return 'timm knows a folder by "local-dir:" and its path, f"local-dir:{folder}".'
     if "more than 1 value per channel" in message:
         return "BatchNorm is in training mode: call the network's eval()."
-    if "positional arguments" in message and "prepare" in message:
-        return "prepare takes one picture, embed one batch."
+    if "'Image' object" in message or "positional arguments" in message and "prepare" in message:
+        return "The order is prepare, embed: prepare takes one picture, embed one batch."
     return ""
+
+
+# The mistakes of preparing: of framing, and of pixels.
+
+FRAMES: dict[str, Callable[[folders.Look], folders.Look]] = {
+    f"{how.value.removesuffix('-exact')} is used: each folder asks for an interpolation of its "
+    "own.": lambda look, how=how: look._replace(how=how)
+    for how in (
+        InterpolationMode.NEAREST_EXACT,
+        InterpolationMode.BILINEAR,
+        InterpolationMode.BICUBIC,
+    )
+} | {
+    "It is squeezed to a square: resize the shorter side, then cut out the middle.": (
+        lambda look: look._replace(shorter=None)
+    ),
+    "The folder resizes to more pixels than it cuts out of them: its crop is left out.": (
+        lambda look: look._replace(shorter=look.shorter and look.size)
+    ),
+    "Its longer side is cut: a folder may want the whole picture, squeezed to a square.": (
+        lambda look: look._replace(shorter=look.shorter or look.size)
+    ),
+    "Its longer side is cut, and no more: a folder may want the whole picture, squeezed to a "
+    "square, or a smaller crop.": lambda look: look._replace(shorter=look.size),
+    "A crop of another network (0.875 of the side): this folder has its own.": (
+        lambda look: look._replace(shorter=round(look.size / 0.875))
+    ),
+}
+ZERO, ONE = (0.0,) * 3, (1.0,) * 3
+OTHERS: dict[str, Callable[[Tensor, folders.Look], Tensor]] = {
+    "ImageNet's mean and deviation: this folder has its own.": lambda x, _: normalised(
+        x, *IMAGENET
+    ),
+    "CLIP's mean and deviation, those of a processor that was not loaded: this folder has its "
+    "own.": lambda x, _: normalised(x, *CLIP),
+    "Mean and deviation are 0.5, and this folder has its own.": lambda x, _: 2 * x - 1,
+    "They stay in 0..1: take off the folder's mean, and divide by its deviation.": lambda x, _: x,
+    "They are 0..255: scale to 0..1 first, then mean and deviation.": lambda x, _: 255 * x,
+}
+"""Pixels as another network has them."""
+PIXELS = OTHERS | {
+    "Mean and deviation are for 0..1, and the pixels are 0..255: scale them first.": (
+        lambda x, look: normalised(255 * x, look.mean, look.std)
+    ),
+    "They are divided by 255 twice.": lambda x, look: normalised(x / 255, look.mean, look.std),
+    "The mean is taken off, but nothing is divided by the deviation.": (
+        lambda x, look: normalised(x, look.mean, ONE)
+    ),
+    "They are divided by the deviation, but the mean is not taken off.": (
+        lambda x, look: normalised(x, ZERO, look.std)
+    ),
+    "Mean and deviation are exchanged.": lambda x, look: normalised(x, look.std, look.mean),
+    "The channels are blue, green, red: PIL has red first, as the network wants it.": (
+        lambda x, look: normalised(x.flip(0), look.mean, look.std)
+    ),
+    "Each picture gets its own mean and deviation: use the folder's.": (
+        lambda x, _: normalised(x, x.mean((1, 2)).tolist(), x.std((1, 2)).tolist())
+    ),
+}
+
+
+def _pixels(opened: Callable, looks: list[folders.Look]) -> list[Mutant]:
+    """Mistakes of framing, of pixels and of both."""
+    frames, known = {}, [looks]
+    for words, change in FRAMES.items():
+        if (changed := [change(look) for look in looks]) not in known:
+            frames[words] = change
+            known.append(changed)
+
+    def right(x: Tensor, look: folders.Look) -> Tensor:
+        return normalised(x, look.mean, look.std)
+
+    def mutant(framing: str, pixels: str) -> Mutant:
+        change, make = frames.get(framing, lambda look: look), PIXELS.get(pixels, right)
+        says = {"framing": framing, "pixels": pixels}
+        return Mutant(
+            {row: words for row, words in says.items() if words},
+            opened(lambda image, look: make(framed(image, change(look)), look)),
+        )
+
+    single = chain(product([""], PIXELS), product(frames, [""]))
+    return [mutant(*words) for words in (*single, *product(frames, OTHERS))]
+
+
+def _alike(came: list[Tensor], right: list[Tensor]) -> bool:
+    """Whether inputs are the same but for rounding."""
+    pairs = zip(came, right, strict=True)
+    return all(a.shape == b.shape and (a - b).abs().mean() < ALIKE * b.std() for a, b in pairs)
+
+
+SIZE = "The size is the folder's: ask it, as for mean and deviation."
+SIZES: dict[str, Callable[[Image.Image, folders.Look], Tensor]] = {
+    f"The picture keeps its own size: {SIZE[0].lower()}{SIZE[1:]}": (
+        lambda image, _: tv.pil_to_tensor(image) / 255
+    ),
+    "The shorter side is resized, and no square is cut out of it.": lambda image, look: (
+        tv.resize(tv.pil_to_tensor(image), [look.size]) / 255
+    ),
+    f"224 is what many networks want, and this one does not. {SIZE}": lambda image, look: framed(
+        image, look._replace(size=224, shorter=224)
+    ),
+}
+
+
+def _part(title: str, make: Callable[[Path], list[Folder]], features: str, seed: int) -> Part:
+    place = Path(mkdtemp(dir=_place().name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        saved = {folder.path: folder for folder in make(place)}
+    first = next(iter(saved.values()))
+    cases = [given(path) for path in saved]
+
+    def opened(
+        prepare: Callable[[Image.Image, folders.Look], Tensor] = _prepared,
+        embed: Callable[[Folder, Tensor], Tensor] = lambda folder, x: folder.right(x),
+    ) -> Open:
+        """The two functions, one of them another one."""
+
+        def function(path: Path) -> tuple[Callable, Callable]:
+            folder = saved[path]
+            embedded = torch.no_grad()(partial(embed, folder))
+            return (lambda image: prepare(image, folder.look)), embedded
+
+        return function
+
+    def row(name: str, words: str, known: Known, view: Callable, *after: str, **options) -> Look:
+        return one_row(
+            name, cases, words, known, lambda found: [*map(view, found)], after=after, **options
+        )
+
+    numbers = count()
+    steady = "These are the random crops and flips of training: create_transform has is_training."
+    use = (
+        "The network is in training mode, where dropout and BatchNorm are at work: call its eval() "
+        "first."
+    )
+    graph = "Every batch keeps all that its gradients would need: compute under torch.no_grad()."
+    other = {
+        words: opened(embed=lambda folder, x, words=words: folder.other[words](x))
+        for words in first.other
+    } | {
+        "They are divided by their lengths: the classifier is given them as they are.": opened(
+            embed=lambda folder, x: F.normalize(folder.right(x), dim=1)
+        )
+    }
+    looks = (
+        row("runs", "", {}, Opened.runs),
+        row(
+            "size", SIZE, {w: opened(prepare) for w, prepare in SIZES.items()}, Opened.side, "runs"
+        ),
+        row(
+            "steady",
+            steady,
+            {steady: opened(lambda *args: _prepared(*args) + next(numbers))},
+            Opened.steady,
+            "runs",
+        ),
+        Look(
+            ("pixels", "framing"),
+            cases,
+            "Print the first steps: from 0..255 to 0..1, less mean, by std.",
+            tuple(_pixels(opened, [folder.look for folder in saved.values()])),
+            lambda found: [each.input for each in found],
+            _alike,
+            ("runs", "size", "steady"),
+        ),
+        Property("weights", lambda function: _weights(part, cases, function), ("runs",)),
+        row(
+            "in use",
+            use,
+            {use: opened(embed=lambda folder, x: folder.training(x))},
+            Opened.in_use,
+            "runs",
+            "weights",
+        ),
+        row(
+            "features",
+            "The weights are not the folder's, or embed changes its input: it is prepared already.",
+            other,
+            lambda each: each.features,
+            "runs",
+            "weights",
+            "in use",
+            same=near,
+        ),
+        row(
+            "no graph",
+            graph,
+            {graph: opened(embed=lambda folder, x: folder.right(x).requires_grad_())},
+            Opened.graph,
+            "runs",
+        ),
+    )
+    expected = {
+        "runs": "two functions, prepare and embed; a picture gives (3, S, S), a batch (N, D)",
+        "size": "S is the folder's own",
+        "steady": "a picture is prepared in the same way each time",
+        "framing": "resized and cut as the folder says",
+        "pixels": "red, green, blue, with the folder's own mean and standard deviation",
+        "weights": "the folder's, in float32",
+        "in use": "a picture's features do not depend on the batch it is in",
+        "features": features,
+        "no graph": "features carry no graph for gradients",
+    }
+    part = Part(
+        title, expected, opened(), looks, lambda r, args: Opened(r, saved[args[0]], seed), _hint
+    )
+    return part

@@ -12,12 +12,12 @@ from sklearn.svm import LinearSVC
 from modarch_utils.checks.core import (
     Case,
     Part,
-    Property,
     Report,
+    Row,
     Unusable,
     given,
     number,
-    one_row,
+    part_of_rows,
     refuses,
     returned,
 )
@@ -111,44 +111,37 @@ def choose_strength(seed: int = 0) -> Part:
 
     equal = "Several are equally good: the smallest C regularises most."
     first = "The first of equals is taken: look at the strength itself where shares are equal."
-    looks = (
-        one_row("runs", [given(*hard, [*STRENGTHS])], "", view=len),
-        one_row(
-            "validation",
-            [given(*hard, [*STRENGTHS])],
+    learnt = "It is the best on the training set: there the weakest rule always wins."
+    rows = {
+        "runs": Row("one of the strengths", view=len),
+        "validation": Row(
+            "the one with the largest share on validation pictures",
             "Fit on the training set with each C, and count on validation.",
-            {
-                "It is the best on the training set: there the weakest rule always wins.": (
-                    _choose(on=0)
-                )
-            },
+            {learnt: _choose(on=0)},
             lambda results: [shares[c] for c, _ in results],
-            same=partial(_close, most=0.01),
-            after=("runs",),
+            ("runs",),
+            partial(_close, most=0.01),
         ),
-        one_row(
-            "ties",
-            [given(*easy, [*STRENGTHS[2:]])],
+        "ties": Row(
+            "the smallest of those that are equally good",
             equal,
             {equal: _choose(lambda share, c: (share, c))},
             lambda results: [c for c, _ in results],
-            after=("runs",),
+            ("runs",),
+            cases=[given(*easy, [*STRENGTHS[2:]])],
         ),
-        one_row(
-            "any order",
-            [given(*easy, [*STRENGTHS[:1:-1]])],
+        "any order": Row(
+            "the list may come in any order, and is left as it is",
             "Another C is chosen for the list backwards.",
             {first: _choose(lambda share, c: share), "sorted() makes a new list.": changed},
-            after=("runs", "ties"),
+            after=("ties",),
+            cases=[given(*easy, [*STRENGTHS[:1:-1]])],
         ),
-    )
-    expected = {
-        "runs": "one of the strengths",
-        "validation": "the one with the largest share on validation pictures",
-        "ties": "the smallest of those that are equally good",
-        "any order": "the list may come in any order, and is left as it is",
     }
-    return Part("choose_strength", expected, _choose(), looks, _chosen, hint_of_sklearn)
+    cases = [given(*hard, [*STRENGTHS])]
+    return part_of_rows(
+        "choose_strength", rows, _choose(), cases, read=_chosen, hint=hint_of_sklearn
+    )
 
 
 # The vote of neighbours.
@@ -189,10 +182,9 @@ def knn_accuracy(seed: int = 0) -> Part:
     around = np.concatenate([angle + d for d in (0, -2e-3, -1e-3, 1e-3, 2e-3)])
     train = np.stack([np.cos(around), np.sin(around)], 1), np.concatenate([1 - y, *[y] * 4])
     rows = {
-        "runs": ("one number from 0 to 1", [case(data(30), data(20), 3)], "", {}),
-        "neighbours": (
+        "runs": Row("one number from 0 to 1", cases=[case(data(30), data(20), 3)], view=len),
+        "neighbours": Row(
             "the training set's, for each test picture",
-            [case(data(60), flipped, 3)],
             "No test label fits its neighbours here, and yet some are right: count on the test "
             "set.",
             {
@@ -200,35 +192,35 @@ def knn_accuracy(seed: int = 0) -> Part:
                     _vote(among=1)
                 )
             },
+            after=("runs",),
+            same=_close,
+            cases=[case(data(60), flipped, 3)],
         ),
-        "direction": (
+        "direction": Row(
             "the nearest by direction: lengths do not count",
-            [case(data(60, (1.0, 10.0)), data(40, (10.0, 1.0)), 5)],
             "Compare directions alone: the cosine of the angle between two pictures' features.",
             {
                 "Lengths decide (Euclidean distance): divide features by their lengths, or take "
                 "metric='cosine'.": _vote(metric="euclidean")
             },
+            after=("neighbours",),
+            same=_close,
+            cases=[case(data(60, (1.0, 10.0)), data(40, (10.0, 1.0)), 5)],
         ),
-        "k": (
+        "k": Row(
             "k neighbours vote, and the majority decides",
-            [case(train, (x, y), 5), case(train, (x, y), 1)],
             "All k count: the class with most of them, not the nearest alone.",
             {
                 "k changes nothing: is it used?": tuple(
                     _vote(lambda _, fixed=fixed: fixed) for fixed in (1, 5)
                 )
             },
+            after=("neighbours",),
+            same=_close,
+            cases=[case(train, (x, y), 5), case(train, (x, y), 1)],
         ),
     }
-    after = {"neighbours": ("runs",), "direction": ("runs", "neighbours")}
-    after["k"] = after["direction"]
-    looks = tuple(
-        one_row(row, cases, words, known, same=_close, after=after.get(row, ()))
-        for row, (_, cases, words, known) in rows.items()
-    )
-    expected = {row: words for row, (words, *_) in rows.items()}
-    return Part("knn_accuracy", expected, _vote(), looks, share, hint_of_sklearn)
+    return part_of_rows("knn_accuracy", rows, _vote(), [], read=share, hint=hint_of_sklearn)
 
 
 # A mean, and its error.
@@ -278,31 +270,23 @@ def mean_and_error(seed: int = 0) -> Part:
         ),
         "This is half an interval of 95 %: the error itself is asked for.": _error(factor=1.96),
     }
-    median = "This is the median: its error is another one."
-    looks = (
-        one_row("runs", cases, "", view=len),
-        one_row(
-            "mean",
-            cases,
+    rows = {
+        "runs": Row("two numbers", view=len),
+        "mean": Row(
+            "the mean of the shares",
             "Add them up, and divide by their number.",
-            {median: _estimate(np.median)},
+            {"This is the median: its error is another one.": _estimate(np.median)},
             lambda results: results[0][0],
         ),
-        one_row(
-            "error",
-            cases,
+        "error": Row(
+            "their deviation (with n - 1), by the root of their number",
             "Standard deviation with n - 1, divided by the root of n.",
             errors,
             lambda results: results[0][1],
         ),
-        Property(
-            "one share", refuses(given([0.8]), given([]), explain=lambda *_: single), ("runs",)
+        "one share": Row(
+            "ValueError: a single run says nothing of its error",
+            look=refuses(given([0.8]), given([]), explain=lambda *_: single),
         ),
-    )
-    expected = {
-        "runs": "two numbers",
-        "mean": "the mean of the shares",
-        "error": "their deviation (with n - 1), by the root of their number",
-        "one share": "ValueError: a single run says nothing of its error",
     }
-    return Part("mean_and_error", expected, _estimate(), looks, _two)
+    return part_of_rows("mean_and_error", rows, _estimate(), cases, read=_two)

@@ -14,13 +14,13 @@ from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from modarch_utils.checks.core import (
-    Known,
     Part,
     Report,
+    Row,
     Unusable,
     agree,
     number,
-    one_row,
+    part_of_rows,
     returned,
 )
 from modarch_utils.checks.ex5.svm import reference
@@ -177,99 +177,118 @@ def _other(question: str) -> str:
     return QUESTIONS[1 - QUESTIONS.index(question)]
 
 
-def _close(came: dict, right: dict) -> bool:
+def _shares(came: dict, right: dict) -> bool:
     return all(abs(came[key] - right[key]) < APART for key in QUESTIONS)
 
 
+def _time(key: str, *words: object) -> Row:
+    """A row about a time."""
+
+    def view(results: list[tuple[dict, Stage]]) -> float | str:
+        return results[0][0][key]
+
+    return Row(*words, view, ("own preparation",), partial(agree, tolerance=ROUNDED))
+
+
 BATCHES = (2, 4, 5, 8, 10, 15, 16, 20, 25, TEST, 50, TRAIN)
+FEATURES = COLD + (TRAIN + TEST) * (PREPARE + NETWORK)
+"""Seconds of all features."""
 TOGETHER = "Preparing and the network are timed together: each by itself."
 WHOLE = "This is the time of a whole batch: divide by its pictures."
 UNIT = "These are seconds: times 1000."
 THOUSANDTHS = "These are milliseconds: seconds are asked for."
-FEATURES = COLD + (TRAIN + TEST) * (PREPARE + NETWORK)
-"""Seconds of all features."""
-KNOWN: dict[str, Known] = {
-    "own preparation": {
-        "One preprocessing is used for all networks: each brings its own.": _row(
-            feed=lambda prepare: lambda picture: torch.zeros(3, 2, 2)
-        ),
-        "Nothing comes between prepare and embed.": _row(
-            feed=lambda prepare: lambda picture: prepare(picture) / 255
-        ),
-    },
-    "accuracy": {
-        "This is the training set's share.": _row(
-            lambda x, y, a, b, question: reference((x, y[question]), (x, y[question]))
-        ),
-        "The sets are exchanged: fit on the first, count on the second.": _row(
-            lambda x, y, a, b, question: reference((a, b[question]), (x, y[question]))
-        ),
-        "It is fitted on the labels of another question.": _row(
-            lambda x, y, a, b, question: reference((x, y[_other(question)]), (a, b[question]))
-        ),
-    },
-    "load_s": {
-        THOUSANDTHS: _row(load_s=1e3 * LOAD),
-        "The clock runs on: stop it before the first picture.": _row(load_s=LOAD + FEATURES),
-        "Open it once, and keep both functions.": _row(opened=2),
-    },
-    "prepare_ms": {
-        TOGETHER: _row(prepare_ms=1e3 * (PREPARE + NETWORK)),
-        UNIT: _row(prepare_ms=PREPARE),
-        WHOLE: tuple(_row(prepare_ms=1e3 * n * PREPARE) for n in BATCHES),
-    },
-    "network_ms": {
-        TOGETHER: _row(network_ms=1e3 * (PREPARE + NETWORK)),
-        UNIT: _row(network_ms=NETWORK),
-        WHOLE: tuple(_row(network_ms=1e3 * n * NETWORK) for n in BATCHES),
-        "The first batch is timed, and the network is cold: warm up.": tuple(
-            _row(network_ms=1e3 * (COLD / n + NETWORK)) for n in BATCHES
-        ),
-    },
-    "svm_s": {
-        "Read the clock before and after fitting and scoring.": _row(svm_s=0.0),
-        THOUSANDTHS: _row(svm_s=1e3 * sum(FITS)),
-        "This is one question's time alone: add up all of them.": tuple(
-            _row(svm_s=seconds) for seconds in FITS
-        ),
-        "This is the mean of the questions: add them up.": _row(svm_s=sum(FITS) / 2),
-        "Features are in it: read the clock once they are all there.": _row(
-            svm_s=sum(FITS) + FEATURES
-        ),
-    },
-}
-"""For each row its mistakes."""
 ALONE = "More, or less, is timed than {} alone, warm: time it by itself, as in part 5."
 ROWS = {
-    "keys": (f"a dictionary with {', '.join(KEYS)}", ""),
-    "own preparation": (
+    "keys": Row(f"a dictionary with {', '.join(KEYS)}", view=len),
+    "own preparation": Row(
         "each network is fed with what its own prepare made",
         "Stack what prepare gives, and change nothing about it.",
+        {
+            "One preprocessing is used for all networks: each brings its own.": _row(
+                feed=lambda prepare: lambda picture: torch.zeros(3, 2, 2)
+            ),
+            "Nothing comes between prepare and embed.": _row(
+                feed=lambda prepare: lambda picture: prepare(picture) / 255
+            ),
+        },
+        lambda results: results[0][1].fed(),
+        ("keys",),
     ),
-    "accuracy": (
+    "accuracy": Row(
         "for each question, the share of test pictures that is right",
         "Features and labels of the same pictures belong together.",
+        {
+            "This is the training set's share.": _row(
+                lambda x, y, a, b, question: reference((x, y[question]), (x, y[question]))
+            ),
+            "The sets are exchanged: fit on the first, count on the second.": _row(
+                lambda x, y, a, b, question: reference((a, b[question]), (x, y[question]))
+            ),
+            "It is fitted on the labels of another question.": _row(
+                lambda x, y, a, b, question: reference((x, y[_other(question)]), (a, b[question]))
+            ),
+        },
+        lambda results: results[0][0]["accuracy"],
+        ("own preparation",),
+        _shares,
     ),
-    "one pass": (
+    "one pass": Row(
         "training pictures go through the network once, whatever is asked",
         "Features do not depend on the question: compute them before the loop over questions, and "
         "take the timing's pictures from the test set.",
+        view=lambda results: "more" if results[0][1].passes[:TRAIN].max() > 1 else "once",
+        after=("keys",),
     ),
-    "load_s": (
+    "load_s": _time(
+        "load_s",
         "seconds of opening, and of nothing else",
         "Read the clock that is given right before and right after open_network.",
+        {
+            THOUSANDTHS: _row(load_s=1e3 * LOAD),
+            "The clock runs on: stop it before the first picture.": _row(load_s=LOAD + FEATURES),
+            "Open it once, and keep both functions.": _row(opened=2),
+        },
     ),
-    "prepare_ms": ("milliseconds for a picture, of prepare alone", ALONE.format("prepare")),
-    "network_ms": (
+    "prepare_ms": _time(
+        "prepare_ms",
+        "milliseconds for a picture, of prepare alone",
+        ALONE.format("prepare"),
+        {
+            TOGETHER: _row(prepare_ms=1e3 * (PREPARE + NETWORK)),
+            UNIT: _row(prepare_ms=PREPARE),
+            WHOLE: tuple(_row(prepare_ms=1e3 * n * PREPARE) for n in BATCHES),
+        },
+    ),
+    "network_ms": _time(
+        "network_ms",
         "milliseconds for a picture, of a warm network alone",
         ALONE.format("embed on a prepared batch"),
+        {
+            TOGETHER: _row(network_ms=1e3 * (PREPARE + NETWORK)),
+            UNIT: _row(network_ms=NETWORK),
+            WHOLE: tuple(_row(network_ms=1e3 * n * NETWORK) for n in BATCHES),
+            "The first batch is timed, and the network is cold: warm up.": tuple(
+                _row(network_ms=1e3 * (COLD / n + NETWORK)) for n in BATCHES
+            ),
+        },
     ),
-    "svm_s": (
+    "svm_s": _time(
+        "svm_s",
         "seconds of fitting and scoring, without features",
         "Fitting and scoring of all questions belong to it, and nothing else.",
+        {
+            "Read the clock before and after fitting and scoring.": _row(svm_s=0.0),
+            THOUSANDTHS: _row(svm_s=1e3 * sum(FITS)),
+            "This is one question's time alone: add up all of them.": tuple(
+                _row(svm_s=seconds) for seconds in FITS
+            ),
+            "This is the mean of the questions: add them up.": _row(svm_s=sum(FITS) / 2),
+            "Features are in it: read the clock once they are all there.": _row(
+                svm_s=sum(FITS) + FEATURES
+            ),
+        },
     ),
 }
-"""For each row what is expected, and words for what no mistake explains."""
 
 
 @cache
@@ -281,22 +300,4 @@ def compare(seed: int = 0) -> Part:
         train, test = stage.part(slice(TRAIN)), stage.part(slice(TRAIN, None))
         return stage.open_network, "a folder", train, test, stage.clock
 
-    cases, looks = [case], []
-    for row, (_, otherwise) in ROWS.items():
-        after = () if row == "keys" else ("keys",)
-        if row in ("accuracy", *KEYS[1:]):
-            after += ("own preparation",)
-        same = _close if row == "accuracy" else partial(agree, tolerance=ROUNDED)
-        view = partial(_view, row)
-        known = KNOWN.get(row)
-        looks.append(one_row(row, cases, otherwise, known, view, same=same, after=after))
-    expected = {row: words for row, (words, _) in ROWS.items()}
-    return Part("compare", expected, _row(), tuple(looks), _read)
-
-
-def _view(row: str, results: list[tuple[dict, Stage]]) -> object:
-    """What a row compares."""
-    ((found, stage),) = results
-    if row == "one pass":
-        return "more" if stage.passes[:TRAIN].max() > 1 else "once"
-    return stage.fed() if row == "own preparation" else found.get(row)
+    return part_of_rows("compare", ROWS, _row(), [case], read=_read)

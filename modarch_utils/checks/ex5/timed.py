@@ -4,7 +4,6 @@ Work takes drawn seconds by a clock of the check's own, and nothing waits. So th
 which calls were counted, and how, however busy the machine is.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -126,63 +125,61 @@ COUNTS = (
     f"The first call is slow, here {COLD} times, and it is among those that count: call work() "
     "before the clock."
 )
-MEAN = "This is the mean, which one slow moment of the machine moves: take the median."
-SINCE = (
+STATISTICS = {
+    "This is the mean, which one slow moment of the machine moves: take the median.": np.mean,
+    "This is the smallest: take the median.": min,
+    "This is the largest: take the median.": max,
+    "This is the sum of all calls: take the median of them.": sum,
+}
+ORDERED = {
+    "This is the last call alone: keep all, and take their median.": lambda took: took[-1],
     "The clock is started once, before the loop, so each time holds all earlier ones: start it "
-    "anew for every call."
-)
-COUNTED = (
-    (dict(), {}),
-    (dict(statistic=np.mean), {"median": MEAN}),
-    (dict(statistic=min), {"median": "This is the smallest: take the median."}),
-    (dict(statistic=max), {"median": "This is the largest: take the median."}),
-    (dict(statistic=sum), {"median": "This is the sum of all calls: take the median of them."}),
+    "anew for every call.": lambda took: np.median(np.cumsum(took)),
+}
+"""Statistics that depend on the order of calls, and so on how many have warmed up."""
+COUNTED = [
+    ({}, {}),
+    *(({"median": words}, {"statistic": make}) for words, make in STATISTICS.items()),
     *(
-        (dict(statistic=make, before=before), {"median": words})
-        for make, words in (
-            (
-                lambda took: took[-1],
-                "This is the last call alone: keep all, and take their median.",
-            ),
-            (lambda took: statistics.median(np.cumsum(took)), SINCE),
-        )
-        for before in (1, 2, 3)
+        ({"median": words}, {"statistic": make, "before": n})
+        for words, make in ORDERED.items()
+        for n in (1, 2, 3)
     ),
     (
-        dict(statistic=lambda took: took[0], before=0),
         {"warm": f"The first call is measured, and {SLOW}"},
+        {"statistic": lambda took: took[0], "before": 0},
     ),
-    (dict(before=0), {"warm": COUNTS}),
-    (dict(before=0, calls=lambda repeats: repeats + 1), {"warm": COUNTS}),
+    ({"warm": COUNTS}, {"before": 0}),
+    ({"warm": COUNTS}, {"before": 0, "calls": lambda repeats: repeats + 1}),
     (
-        dict(before=0, skip=1),
         {"warm": "The first of the repeats is dropped: one call more, before they begin."},
+        {"before": 0, "skip": 1},
     ),
-)
-"""Which calls count, and as what; with the words about it by row."""
+]
+"""Words about the calls that count, by row, and the pieces that make it so."""
 WHOLE = {"per picture": "This is the time of all pictures together: divide by their number."}
 RATE = {"per picture": "This is pictures for a time: turn the fraction round."}
 SECONDS = {"milliseconds": "These are seconds: times 1000."}
-UNITS = (
-    (dict(), {}),
-    (dict(unit=lambda s, n: 1e3 * s), WHOLE),
-    (dict(unit=lambda s, n: s / n), SECONDS),
-    (dict(unit=lambda s, n: s), WHOLE | SECONDS),
-    (dict(unit=lambda s, n: n / s), RATE),
-    (dict(unit=lambda s, n: n / s / 1e3), RATE),
+UNITS = [
+    ({}, {}),
+    (WHOLE, {"unit": lambda s, n: 1e3 * s}),
+    (SECONDS, {"unit": lambda s, n: s / n}),
+    (WHOLE | SECONDS, {"unit": lambda s, n: s}),
+    (RATE, {"unit": lambda s, n: n / s}),
+    (RATE, {"unit": lambda s, n: n / s / 1e3}),
     (
-        dict(unit=lambda s, n: 1e3 * s / n / n),
         {"per picture": "Divided by the number of pictures twice."},
+        {"unit": lambda s, n: 1e3 * s / n / n},
     ),
     (
-        dict(unit=lambda s, n: 1e6 * s / n),
         {"milliseconds": "These are millionths of a second: divide by 1000."},
+        {"unit": lambda s, n: 1e6 * s / n},
     ),
     (
-        dict(unit=lambda s, n: -1e3 * s / n),
         {"milliseconds": "Start and end are swapped: end - start."},
+        {"unit": lambda s, n: -1e3 * s / n},
     ),
-)
+]
 NO_CLOCK = "Call clock(), the one that is given, right before and right after each call of work()."
 
 
@@ -197,8 +194,8 @@ def milliseconds_per_picture(seed: int = 0) -> Part:
     cases = [partial(case, *trial) for trial in TRIALS]
     known = tuple(
         Mutant(counted_words | unit_words, timed(**counted, **unit))
-        for counted, counted_words in COUNTED
-        for unit, unit_words in UNITS
+        for counted_words, counted in COUNTED
+        for unit_words, unit in UNITS
         if counted or unit
     )
     known += mutants("milliseconds", {NO_CLOCK: lambda *args: timed()(*args[:3], time.time)})

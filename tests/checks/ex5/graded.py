@@ -1,13 +1,16 @@
 """What exercise 5 asks for, and what answers give on inputs that are not the checks'."""
 
 import random
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from modarch_utils.checks import ex5
 from modarch_utils.checks.ex5 import extract as features
-from modarch_utils.checks.ex5 import stretch, svm, table, timed
+from modarch_utils.checks.ex5 import folders, opening, stretch, svm, table, timed
 from tests.checks.answers import Graded, outcome
 
 
@@ -23,6 +26,29 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+@cache
+def saved(make, seed):
+    """Folders with networks, which stay until Python ends, and a place for them."""
+    place = TemporaryDirectory()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make(Path(place.name)), place
+
+
+def opened(make, function, seed):
+    found = []
+    for folder in saved(make, seed)[0]:
+        pair = outcome(function, folder.path)
+        if not isinstance(pair, tuple):
+            return pair
+        inputs = outcome(pair[0], folders.picture(seed))
+        batch = torch.stack([folders.framed(folders.picture(k), folder.look) for k in range(4)])
+        features = outcome(pair[1], batch)
+        found += [inputs, features, str(getattr(features, "dtype", ""))]
+        found.append(getattr(features, "requires_grad", None))
+    return found
 
 
 def extract(function, seed):
@@ -112,6 +138,12 @@ def mean_and_error(function, seed):
 
 
 GRADED = {
+    "open_timm": Graded(
+        ex5.check_open_timm, partial(opened, folders.timm_folders), opening.timm_part
+    ),
+    "open_dino": Graded(
+        ex5.check_open_dino, partial(opened, folders.dino_folders), opening.dino_part
+    ),
     "extract": Graded(ex5.check_extract, extract, features.extract),
     "svm_accuracy": Graded(ex5.check_svm_accuracy, svm_accuracy, svm.svm_accuracy),
     "milliseconds_per_picture": Graded(

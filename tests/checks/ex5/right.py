@@ -96,15 +96,6 @@ def weights_by_hand(folder):
     return [prepare, embed]
 
 
-OPEN_TIMM = [
-    by_num_classes,
-    by_reset_classifier,
-    by_pre_logits,
-    by_identity,
-    transform_by_hand,
-    weights_by_hand,
-]
-
 # open_dino(folder)
 
 
@@ -184,15 +175,6 @@ def a_module(folder):
     return first_token(folder)[0], Wrapped(folder).eval().requires_grad_(False)
 
 
-OPEN_DINO = [
-    first_token,
-    pooler,
-    first_of_a_tuple,
-    by_architecture,
-    normalised_by_hand,
-    a_module,
-]
-
 # extract(pictures, prepare, embed, batch_size)
 
 
@@ -255,8 +237,6 @@ def buffered(pictures, prepare, embed, batch_size):
     return np.array(rows, dtype=np.float32)
 
 
-EXTRACT = [slices, prepared_at_once, loader, collated, filled_in, buffered]
-
 # svm_accuracy(train, test)
 
 
@@ -298,8 +278,6 @@ def argmax_of_scores(train, test):
         scores = np.stack([-scores, scores], axis=1)
     return (machine.classes_[scores.argmax(1)] == test[1]).mean()
 
-
-SVM = [pipeline, named_steps, one_by_one, by_hand, linear_kernel, argmax_of_scores]
 
 # milliseconds_per_picture(work, pictures, repeats, clock)
 
@@ -364,8 +342,6 @@ def by_timeit(work, pictures, repeats, clock):
     return statistics.median(times) * 1e3 / pictures
 
 
-TIME = [a_loop, by_the_course, nanoseconds, all_but_the_first, marks, of_tensors, by_timeit]
-
 # compare(open_network, folder, train, test, clock)
 
 
@@ -426,8 +402,6 @@ def one_picture_at_a_time(open_network, folder, train, test, clock):
     )
 
 
-COMPARE = [straight, timed_first, one_picture_at_a_time]
-
 # choose_strength(train, val, strengths)
 
 
@@ -448,8 +422,6 @@ def by_a_key(train, val, strengths):
 
     return min(strengths, key=key)
 
-
-CHOOSE = [largest_share, by_a_key]
 
 # knn_accuracy(train, test, k)
 
@@ -473,8 +445,6 @@ def by_lengths(train, test, k):
     return KNeighborsClassifier(n_neighbors=k).fit(unit[0], train[1]).score(unit[1], test[1])
 
 
-KNN = [cosines, by_scikit_learn, by_lengths]
-
 # mean_and_error(shares)
 
 
@@ -489,4 +459,36 @@ def with_statistics(shares):
     return statistics.mean(shares), statistics.stdev(shares) / len(shares) ** 0.5
 
 
-ERROR = [with_numpy, with_statistics]
+ANSWERS = {
+    "open_timm": [
+        by_num_classes,
+        by_reset_classifier,
+        by_pre_logits,
+        by_identity,
+        transform_by_hand,
+        weights_by_hand,
+    ],
+    "open_dino": [
+        first_token,
+        pooler,
+        first_of_a_tuple,
+        by_architecture,
+        normalised_by_hand,
+        a_module,
+    ],
+    "extract": [slices, prepared_at_once, loader, collated, filled_in, buffered],
+    "svm_accuracy": [pipeline, named_steps, one_by_one, by_hand, linear_kernel, argmax_of_scores],
+    "milliseconds_per_picture": [
+        a_loop,
+        by_the_course,
+        nanoseconds,
+        all_but_the_first,
+        marks,
+        of_tensors,
+        by_timeit,
+    ],
+    "compare": [straight, timed_first, one_picture_at_a_time],
+    "choose_strength": [largest_share, by_a_key],
+    "knn_accuracy": [cosines, by_scikit_learn, by_lengths],
+    "mean_and_error": [with_numpy, with_statistics],
+}
