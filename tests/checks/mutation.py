@@ -92,7 +92,11 @@ def _ways(node: ast.AST, root: ast.AST) -> Iterator[ast.AST]:
                 yield ast.Call(func, args, keywords[:k] + keywords[k + 1 :])
             if len(args) > 1:
                 yield ast.Call(func, [args[1], args[0], *args[2:]], keywords)
-            if len(args) == 1 and not keywords and not isinstance(args[0], ast.GeneratorExp | ast.Starred):
+            if (
+                len(args) == 1
+                and not keywords
+                and not isinstance(args[0], ast.GeneratorExp | ast.Starred)
+            ):
                 yield args[0]
         case ast.BinOp(left=left, op=op, right=right):
             yield ast.BinOp(right, op, left)
