@@ -11,8 +11,6 @@ from functools import partial
 from itertools import accumulate, count
 from typing import NamedTuple
 
-from torch import Tensor
-
 from modarch_utils.checks.core import (
     Case,
     Look,
@@ -21,10 +19,10 @@ from modarch_utils.checks.core import (
     Unusable,
     agree,
     mutants,
-    number,
     one_row,
     returned,
 )
+from modarch_utils.checks.ex4 import tiny
 
 EXPECTED = {
     "runs": "a dictionary with the seconds of every run, under its name",
@@ -180,9 +178,8 @@ def _read(result: object, args: tuple) -> Timed:
 def _seconds(value: object) -> float | list[float] | str:
     """One number of seconds, or several. Raises Unusable for anything else."""
     if isinstance(value, list | tuple):
-        return [number(each) for each in value]
-    single = isinstance(value, Tensor) and value.numel() == 1
-    found = number(value.item() if single else value, "Return a number of seconds for each name.")
+        return [tiny.number(each) for each in value]
+    found = tiny.number(value, "Return a number of seconds for each name.")
     return NEVER if 0 < abs(found) < 0.5 else found
 
 

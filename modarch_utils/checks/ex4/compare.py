@@ -16,13 +16,12 @@ from torch import Tensor
 
 from modarch_utils.checks.core import (
     Known,
-    Look,
     Part,
     Report,
+    Row,
     Unusable,
     agree,
-    number,
-    one_row,
+    part_of_rows,
     returned,
 )
 from modarch_utils.checks.ex4 import tiny
@@ -31,17 +30,6 @@ from modarch_utils.checks.ex4.count import count
 from modarch_utils.checks.ex4.draw import draws
 from modarch_utils.checks.ex4.watch import AS_DRAWN, OTHERS, Judge, Run, relation, watched
 
-EXPECTED = {
-    "runs": "a dictionary: method to a dictionary of four numbers",
-    "settings": "each method draws with its own pipeline, steps and guidance",
-    "prompts": "every method draws all prompts, in one order",
-    "noise": "every run of every method begins with the same noise",
-    "evaluations": "of the U-Net for one picture, counted",
-    "seconds": "for one picture; warm, by the given clock, drawing and nothing else",
-    "speedup": "times as fast as the first method",
-    "judged": "score() is shown what the method has drawn, from 0 to 1, with the prompts",
-    "follows": "what score() says of the method's pictures",
-}
 KEYS = "evaluations", "seconds", "speedup", "follows"
 PROMPTS = tiny.PROMPTS[:2]  # fewer than methods, so that no number stands for another
 # So slow that no real clock can be taken for this one.
@@ -191,7 +179,7 @@ def _last_pipe(methods: dict, *rest) -> dict:
 
 
 def _cold(methods: dict, prompts: list[str], score: Callable, clock: Callable) -> dict:
-    """The first method's first call is its time."""
+    """A method's first call is its time."""
     found = {}
     for name, (pipe, *how) in methods.items():
         before = clock()
@@ -302,12 +290,8 @@ def _read(result: object, args: tuple) -> Compared:
         if not isinstance(row, dict) or set(row) != set(KEYS):
             came = sorted(map(str, row)) if isinstance(row, dict) else f"a {type(row).__name__}"
             raise Unusable(f"{came} for {name}", f"Each row has the keys {', '.join(KEYS)}.")
-    plain = {n: {k: number(_plain(v)) for k, v in row.items()} for n, row in rows.items()}
+    plain = {n: {k: tiny.number(v) for k, v in row.items()} for n, row in rows.items()}
     return Compared(plain, args[-1].__self__)
-
-
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
 def _drawn(found: Compared) -> str:
@@ -384,11 +368,10 @@ def compare(seed: int = 0) -> Part:
     def judged(judge: Callable) -> Callable:
         return partial(table, judge=judge)
 
-    def row(name: str, otherwise: str, known: Known, view: Callable, *after: str, **more) -> Look:
-        after = ("runs", *after) if name != "runs" else ()
-        return one_row(
-            name, cases, otherwise, known, lambda found: view(found[0]), after=after, **more
-        )
+    def row(
+        expected: str, otherwise: str, known: Known, view: Callable, *after: str, **more
+    ) -> Row:
+        return Row(expected, otherwise, known, lambda found: view(found[0]), after, **more)
 
     def another_seed(pipe, prompts, steps, guidance, seed):
         return draws(pipe, prompts, steps, guidance, seed + steps)
@@ -400,18 +383,16 @@ def compare(seed: int = 0) -> Part:
     def another_clock(methods, prompts, score, _):
         return table(methods, prompts, score, partial(next, ticks(0, 0.05)))
 
-    cases = [lambda: Scene(seed).arguments()]
     others = dict(zip(METHODS, reversed(METHODS.values()), strict=True))
-    warm = "The first call is counted, which is slow: warm up."
-    looks = (
-        row(
-            "runs",
+    rows = {
+        "runs": row(
+            "a dictionary: method to a dictionary of four numbers",
             "Draw with every method's pipeline.",
             {"Draw with every method's pipeline: a lambda in a loop sees the last.": _last_pipe},
             _drawn,
         ),
-        row(
-            "settings",
+        "settings": row(
+            "each method draws with its own pipeline, steps and guidance",
             "Some run has its own number of steps or guidance: all of a method's runs, also the "
             "counted and the judged, have the method's.",
             {
@@ -426,18 +407,20 @@ def compare(seed: int = 0) -> Part:
                 ),
             },
             _settings,
+            "runs",
         ),
-        row(
-            "prompts",
+        "prompts": row(
+            "every method draws all prompts, in one order",
             "Every run of every method draws the same prompts, all of them.",
             {
                 "A method draws fewer prompts than the others: every run of every method draws "
                 "the same prompts, all of them.": partial(table, run=first_prompt)
             },
             _prompts,
+            "runs",
         ),
-        row(
-            "noise",
+        "noise": row(
+            "every run of every method begins with the same noise",
             "Every run begins with the seed 0.",
             {
                 "The seed differs from method to method, or from run to run: then luck is compared "
@@ -449,16 +432,16 @@ def compare(seed: int = 0) -> Part:
             _noise,
             "prompts",
         ),
-        row(
-            "evaluations",
+        "evaluations": row(
+            "of the U-Net for one picture, counted",
             "Count one run, and divide by its pictures.",
             _column("evaluations", EVALUATIONS),
             lambda found: found.column("evaluations"),
             "settings",
             "prompts",
         ),
-        row(
-            "seconds",
+        "seconds": row(
+            "for one picture; warm, by the given clock, drawing and nothing else",
             "Time warm runs that draw and do nothing else, by `clock`.",
             {
                 "Another clock was read than the given one: hand `clock` on to "
@@ -466,22 +449,23 @@ def compare(seed: int = 0) -> Part:
                 "The clock runs while the pictures are judged: time the drawing alone.": (
                     _judging_timed
                 ),
-                warm: _cold,
+                "The first call is counted, which is slow: warm up.": _cold,
             }
             | _column("seconds", SECONDS),
             _seconds,
             "settings",
             "prompts",
         ),
-        row(
-            "speedup",
+        "speedup": row(
+            "times as fast as the first method",
             "The first method's seconds divided by this one's.",
             _column("speedup", SPEEDUP),
             _speedup,
+            "runs",
             same=_either,
         ),
-        row(
-            "judged",
+        "judged": row(
+            "score() is shown what the method has drawn, from 0 to 1, with the prompts",
             "Other pictures are judged than were drawn and timed for this method.",
             {
                 "Let score() judge each method's pictures.": judged(lambda *_: 1.0),
@@ -498,20 +482,14 @@ def compare(seed: int = 0) -> Part:
             _judged,
             "prompts",
         ),
-        row(
-            "follows",
+        "follows": row(
+            "what score() says of the method's pictures",
             "Keep score()'s answer.",
             _column("follows", FOLLOWS),
             lambda found: found.column("follows"),
             "judged",
         ),
-    )
-    return Part(
-        "compare",
-        EXPECTED,
-        table,
-        looks,
-        _read,
-        tiny.hint,
-        "It calls your functions of the parts before: are those right?",
-    )
+    }
+    likely = "It calls your functions of the parts before: are those right?"
+    options = {"read": _read, "hint": tiny.hint, "otherwise": likely}
+    return part_of_rows("compare", rows, table, [lambda: Scene(seed).arguments()], **options)

@@ -16,7 +16,6 @@ from modarch_utils.checks.core import (
     Row,
     Seen,
     Unusable,
-    number,
     part_of_rows,
     wrong,
 )
@@ -93,8 +92,7 @@ METHODS = UNet2DConditionModel.forward, UNet2DConditionModel.__call__
 
 def _read(result: object, args: tuple) -> Counted:
     pipe, _ = args
-    single = isinstance(result, Tensor) and result.numel() == 1
-    came = number(result.item() if single else result, "Return the number alone.")
+    came = tiny.number(result, "Return the number alone.")
     if came != int(came):
         raise Unusable(f"{came:g}", "A count is a whole number: divide by nothing.")
     return Counted(came, len(pipe.watch.runs), _left(pipe))

@@ -15,8 +15,8 @@ from modarch_utils.checks.core import (
     Row,
     Seen,
     Unusable,
+    call,
     given,
-    number,
     part_of_rows,
     returned,
     wrong,
@@ -71,7 +71,7 @@ def quality_curve(seed: int = 0) -> Part:
         curve = returned(result, dict, "Return a dictionary, a mark for each number of steps.")
         if list(curve) != NUMBERS:
             raise Unusable(f"the keys {list(curve)}", f"One for each of {NUMBERS}.")
-        marks = {n: number(mark, "Keep what score() returns.") for n, mark in curve.items()}
+        marks = {n: tiny.number(mark, "Keep what score() returns.") for n, mark in curve.items()}
         return Curve(marks, args[0].watch.runs)
 
     def settings(curves: list[Curve]) -> list[str]:
@@ -135,6 +135,9 @@ def quality_curve(seed: int = 0) -> Part:
 # The same work.
 
 
+ENOUGH = "One step can be paid for: refuse only what is less."
+
+
 def check_steps_for(function: Callable[[int, float], int], seed: int = 0) -> Report:
     """Findings on the steps that a budget of U-Net evaluations allows.
 
@@ -185,6 +188,9 @@ def steps_for(seed: int = 0) -> Part:
                 f"{came!r} for {budget} evaluations at scale {guidance:g}",
                 "Nothing can be drawn with it: refuse before you return.",
             )
+        for enough in ((1, 1.0), (2, 3.0)):
+            if (came := call(function, *enough, otherwise=ENOUGH)) != 1:
+                return wrong(f"{came!r} for {enough[0]} at scale {enough[1]:g}", ENOUGH)
         return RIGHT
 
     divide = "Divide the budget by what a step costs."

@@ -28,6 +28,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
+from modarch_utils.checks import core
 from modarch_utils.checks.core import call, near, returned
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
@@ -238,6 +239,12 @@ def as_before(seed: int, pipe: DiffusionPipeline) -> str:
         return "it has another sampler"
     lora = same(now, known(seed, pndm(), 1.0, seed))
     return "it draws with the LoRA" if lora else "it has other weights"
+
+
+def number(result: object, likely: str = "Return one number.") -> float:
+    """The student's number, also from a tensor of one. Raises Unusable for anything else."""
+    single = isinstance(result, Tensor) and result.numel() == 1
+    return core.number(result.item() if single else result, likely)
 
 
 def same(a: Tensor, b: Tensor) -> bool:

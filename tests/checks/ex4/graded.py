@@ -103,18 +103,14 @@ def compared(function, seed):
 
 
 def curves(function, seed):
+    """The noise is the student's choice, so the mark tells of everything else."""
     with tiny.quiet():
         pipe = tiny.pipeline(seed, tiny.ddim(tiny.STABLE))
-        return [
-            outcome(
-                function,
-                pipe,
-                tiny.PROMPTS[:2],
-                [3, 1],
-                2.0,
-                lambda images, prompts: round(images.double().mean().item(), 5) + len(prompts),
-            )
-        ]
+
+        def score(images, prompts):
+            return len(pipe.scheduler.timesteps) + pipe.guidance_scale / 8 + len(prompts) / 64
+
+        return [outcome(function, pipe, tiny.PROMPTS[:2], [3, 1], 2.0, score)]
 
 
 def steps(function, seed):
