@@ -1,4 +1,4 @@
-"""EfficientNetV2's sizes, first weights and refusals; tests/parity has its blocks."""
+"""EfficientNetV2's sizes, padding, first weights and refusals; tests/parity has its blocks."""
 
 import math
 
@@ -10,10 +10,20 @@ from modarch_utils.models.efficientnetv2 import (
     EfficientNetV2,
     FusedMBConv,
     MBConv,
+    SameConv2d,
     Stage,
 )
 
 TINY = (Stage("fused", 3, 1, 8, 2, 1), Stage("mbconv", 3, 2, 16, 3, 4, 0.25))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_same_padding_gives_the_size_divided_by_the_stride(kernel, stride):
+    conv = SameConv2d(1, 2, kernel, stride)
+    for size in (5, 6, 7, 8, 9):
+        shape = (1, 2, math.ceil(size / stride), math.ceil(4 / stride))
+        assert conv(torch.zeros(1, 1, size, 4)).shape == shape
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
