@@ -25,7 +25,7 @@ def digest(path: Path) -> str:
     return _digest(path, state.st_mtime_ns, state.st_size)
 
 
-@cache  # weights have 24 MB, and every notebook asks for the same modules
+@cache  # weights have many MB, and every notebook asks for the same modules
 def _digest(path: Path, *_state: int) -> str:
     content = path.read_bytes()
     if b"\0" not in content:

@@ -23,11 +23,15 @@ def processor(image_size: int) -> BitImageProcessor:
 
 
 def export(network: DinoVisionTransformer, folder: Path) -> Path:
-    """Write configuration, weights and image processor; returns the file of weights."""
+    """Write configuration, weights (float16) and image processor; returns the file of weights.
+
+    The configuration says float32, which is what ``from_pretrained`` then makes of them.
+    """
     config, state = transformers_state(network)
     theirs = AutoModel.from_config(AutoConfig.for_model(**config))
     theirs.load_state_dict(state)
-    theirs.save_pretrained(folder)
+    halves = {name: value.half() for name, value in theirs.state_dict().items()}
+    theirs.save_pretrained(folder, state_dict=halves)
     processor(config["image_size"]).save_pretrained(folder)
     (folder / FILE).chmod(0o644)  # it is written for its owner alone
     return folder / FILE
