@@ -25,7 +25,7 @@ REPEATS = 31
 def one_run(name: str, seed: int) -> dict:
     """Train a candidate; accuracies in percent."""
     counts = (SETTINGS.train_images, SETTINGS.val_images, SETTINGS.test_images)
-    data = streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
+    data = streams.shapes(streams.each(counts, SETTINGS.image_size, SETTINGS.framing))
     scores = search.train(parse(name), seed, *data, progress=False)
     return {"kind": "training", **{k: round(v, 2) for k, v in scores.items()}}
 

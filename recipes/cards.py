@@ -6,13 +6,11 @@ card loads it.
 """
 
 import hashlib
-import json
 import math
-import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import tomlkit
 from safetensors import safe_open
 
 from modarch_utils import records
@@ -90,11 +88,13 @@ def ship(card: str, file: Path, parts: Mapping[str, str] | None = None, quality:
     name, index = file.parent.name, file.parents[1] / INDEX
     fields = {"kind": "shipped", "location": f"{name}:{file.name}", "sha256": sha256(file)}
     fields |= {"parts": dict(parts)} if parts else {}
-    known = _entries(index).get(name, {})
+    listed = _listed(index)
+    known = listed.get(name, {})
     if not quality:
         same = all(known.get(key) == value for key, value in fields.items())
         quality = known["quality"] if same else "not measured yet"
-    _write(index, name, fields | {"quality": quality})
+    listed[name] = fields | {"quality": quality}
+    index.write_text(tomlkit.dumps(listed), "utf-8")
 
 
 def measured(index: Path, name: str, quality: str) -> None:
@@ -103,7 +103,9 @@ def measured(index: Path, name: str, quality: str) -> None:
     Raises:
         KeyError: the list has no such checkpoint.
     """
-    _write(index, name, _entries(index)[name] | {"quality": quality})
+    listed = _listed(index)
+    listed[name]["quality"] = quality
+    index.write_text(tomlkit.dumps(listed), "utf-8")
 
 
 def write_quality(folder: Path, text: str) -> None:
@@ -119,18 +121,6 @@ def write_quality(folder: Path, text: str) -> None:
     file.write_text(f"{head}{QUALITY}\n{text.strip()}\n", "utf-8")
 
 
-def _entries(index: Path) -> dict[str, dict]:
-    return tomllib.loads(index.read_text("utf-8")) if index.is_file() else {}
-
-
-def _write(index: Path, name: str, fields: Mapping[str, str | Mapping[str, str]]) -> None:
-    """Put one table into the list, in its old place; what is written by hand stays as it is."""
-    flat = {key: value for key, value in fields.items() if isinstance(value, str)}
-    flat |= {f'parts."{part}"': known for part, known in fields.get("parts", {}).items()}
-    # Of these texts JSON and TOML write the same.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in flat.items()]
-    text = index.read_text("utf-8") if index.is_file() else ""
-    parts = (part.strip() for part in re.split(r"(?m)^(?=\[)", text))
-    tables = {part.partition("]")[0]: part for part in parts if part}
-    tables[f"[{name}"] = "\n".join([f"[{name}]", *lines])
-    index.write_text("\n\n".join(tables.values()) + "\n", "utf-8")
+def _listed(index: Path) -> tomlkit.TOMLDocument:
+    """The list, which keeps what is written by hand, comments and order, when it is written."""
+    return tomlkit.parse(index.read_text("utf-8") if index.is_file() else "")

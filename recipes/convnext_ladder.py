@@ -4,13 +4,14 @@ Seed 0 runs with two learning rates; the better one on validation scenes is used
 What is reported is the accuracy on test scenes, which no choice has seen.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.ladder import LADDER
 from modarch_utils.studies.climb import RATES, SETTINGS, LadderSettings, step, train_rung
-from recipes import jobs, rates, streams
+from recipes import jobs, streams
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -18,24 +19,25 @@ SEEDS = (0, 1, 2, 3, 4)
 def one_run(key: str, lr: float, seed: int, settings: LadderSettings = SETTINGS) -> dict:
     """Train a rung; accuracies in percent on validation and test scenes."""
     counts = (settings.train_images, settings.test_images, settings.test_images)
-    train, val, test = streams.shapes(counts, settings.image_size, settings.framing)
+    train, val, test = streams.shapes(streams.each(counts, settings.image_size, settings.framing))
     model, _ = train_rung(key, lr, seed, train, val, settings, progress=False)
     return streams.scores(model, val, test)
 
 
-def main() -> None:
-    """Run what is missing and write the record."""
-    settings = {**asdict(SETTINGS), "rates": RATES, "scenes": scenes.version()}
-    results, chosen = rates.search(
-        "convnext_ladder",
-        one_run,
-        [{"key": s.key} for s in LADDER],
-        lambda case: RATES[step(case["key"]).recipe],
-        SEEDS,
-        settings,
+def study(
+    name: str, function: Callable[..., dict], cases: list[dict], seeds: tuple[int, ...], **more: dict
+) -> None:
+    """Run what is missing, each rung with the better of its rates, and write the record."""
+    settings = {**asdict(SETTINGS), "rates": RATES, **more, "scenes": scenes.version()}
+    results, chosen = jobs.search(
+        name, function, cases, lambda case: RATES[step(case["key"]).recipe], seeds, settings
     )
-    settings |= {"seeds": SEEDS, "best_lr": chosen}
-    print(records.save("convnext_ladder", settings=settings, results=results))
+    settings |= {"seeds": seeds, "best_lr": chosen}
+    print(records.save(name, settings=settings, results=results))
+
+
+def main() -> None:
+    study("convnext_ladder", one_run, [{"key": s.key} for s in LADDER], SEEDS)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ class Classifier(nn.Module):
 
 def load(size: int, settings: FeatureSettings = SETTINGS) -> list[scenes.Scenes]:
     """Scenes to learn from, to choose and to test."""
-    counts = enumerate((settings.pool, settings.val_images, settings.test_images))
-    return [streams.load(n, size, stream, MINI.framing) for stream, n in counts]
+    counts = (settings.pool, settings.val_images, settings.test_images)
+    return streams.each(counts, size, MINI.framing)
 
 
 def shipped(name: str) -> DinoVisionTransformer:

@@ -21,7 +21,7 @@ from modarch_utils.data import scenes
 from modarch_utils.studies.inductive_bias import build
 from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.loop import fit
-from recipes import jobs, rates, streams
+from recipes import jobs, streams
 
 SEEDS = (0, 1, 2)
 CHECKPOINT = "efficientnet_lite0"
@@ -49,8 +49,8 @@ SETTINGS = FrozenSettings()
 
 def load(size: int) -> list[scenes.Scenes]:
     """Scenes to label and train, to choose a learning rate and to test."""
-    counts = enumerate((SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images))
-    return [streams.load(n, size, stream, SETTINGS.framing) for stream, n in counts]
+    counts = (SETTINGS.pool, SETTINGS.val_images, SETTINGS.test_images)
+    return streams.each(counts, size, SETTINGS.framing)
 
 
 @lru_cache
@@ -90,7 +90,7 @@ def scratch(size: int, index: torch.Tensor, lr: float, seed: int) -> dict:
     config = equal_steps(len(index), SETTINGS.steps, SETTINGS.batch_size, lr=lr, seed=seed)
     net = build("convnet", seed)
     fit(net, (pool.images[index], pool.shape[index]), None, config, progress=False)
-    return streams.scores(net, *((data.images, data.shape) for data in others))
+    return streams.scores(net, *streams.shapes(others))
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
     results = jobs.run("frozen_features", one_run, fixed, settings)
     cases = [{"method": method} for method in ("scratch_32", "scratch")]
     cases = jobs.grid(cases, per_class=SETTINGS.per_class)
-    trained, chosen = rates.search(
+    trained, chosen = jobs.search(
         "frozen_features", one_run, cases, lambda case: RATES, SEEDS, settings
     )
     settings |= {"seeds": SEEDS, "best_lr": untuned + chosen, "checkpoint": CHECKPOINT}

@@ -16,7 +16,7 @@ from modarch_utils.measure import count_macs, count_params
 from modarch_utils.studies import inductive_bias as bias
 from modarch_utils.studies.inductive_bias import SETTINGS, SWIN, WINDOWS
 from modarch_utils.training.loop import evaluate
-from recipes import jobs, rates, streams
+from recipes import jobs, streams
 
 SEEDS = (0, 1, 2)
 NETS = ("convnet", "vit", "hybrid")
@@ -44,7 +44,8 @@ def pictures(study: str, name: str, n: int, lr: float, seed: int) -> dict:
     """Train on scenes; accuracies on validation, test and, for the largest sets, moved images."""
     settings = SWIN if study == "swin" else SETTINGS
     counts = (max(SETTINGS.sizes), settings.val_images, settings.test_images)
-    (images, labels), val, test = streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
+    sets = streams.each(counts, SETTINGS.image_size, SETTINGS.framing)
+    (images, labels), val, test = streams.shapes(sets)
     net, _ = bias.train(name, lr, seed, (images[:n], labels[:n]), settings, progress=False)
     result = streams.scores(net, val, test)
     if study == "hunger" and n in SETTINGS.sizes[-2:]:
@@ -121,7 +122,7 @@ def main() -> None:
     def tried(case: dict) -> tuple[float, ...]:
         return bias.WINDOW_RATES if case["study"] == "windows" else bias.RATES[case["name"]]
 
-    results, chosen = rates.search("inductive_bias", one_run, cases, tried, SEEDS, settings)
+    results, chosen = jobs.search("inductive_bias", one_run, cases, tried, SEEDS, settings)
     hungry = [case for case in chosen if case["study"] == "hunger"]
     others = [n for n in SETTINGS.sizes if n != TUNED_ON]
     more = jobs.grid(hungry, n=others, seed=SEEDS)

@@ -12,22 +12,13 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 import torch
 from joblib import Parallel, delayed, parallel_config
-
-
-def _run(function: Callable[..., dict], job: dict) -> dict:
-    # For networks this small, two processes with one thread each do more than one with two.
-    torch.set_num_threads(1)
-    # The processor's time: a busy machine does not lengthen it as it does the clock's.
-    started = time.process_time()
-    result = {**job, **function(**job)}
-    return result | {"seconds": round(time.process_time() - started, 1)}
 
 
 def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: dict) -> list[dict]:
@@ -50,7 +41,7 @@ def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: di
     print(f"{name}: {len(jobs)} runs, {len(jobs) - len(todo)} finished before", flush=True)
     # What is kept is written here: the machines of a cluster need not share a disk.
     pool = Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
-    finished = pool(delayed(_numbered)(i, function, job) for i, job in todo.items())
+    finished = pool(delayed(_run)(i, function, job) for i, job in todo.items())
     for done, (i, result) in enumerate(finished, 1):
         part = files[i].with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(result), "utf-8")
@@ -65,8 +56,41 @@ def grid(cases: list[dict], **values: Iterable) -> list[dict]:
     return [{**case, **choice} for case in cases for choice in choices]
 
 
-def _numbered(i: int, function: Callable[..., dict], job: dict) -> tuple[int, dict]:
-    return i, _run(function, job)
+def _run(i: int, function: Callable[..., dict], job: dict) -> tuple[int, dict]:
+    # For networks this small, two processes with one thread each do more than one with two.
+    torch.set_num_threads(1)
+    # The processor's time: a busy machine does not lengthen it as it does the clock's.
+    started = time.process_time()
+    result = {**job, **function(**job)}
+    return i, result | {"seconds": round(time.process_time() - started, 1)}
+
+
+def search(
+    name: str,
+    function: Callable[..., dict],
+    cases: list[dict],
+    rates: Callable[[dict], Sequence[float]],
+    seeds: Sequence[int],
+    settings: dict,
+) -> tuple[list[dict], list[dict]]:
+    """Run every case with each learning rate on the first seed, with the best one on the others.
+
+    Args:
+        name, settings: as for :func:`run`.
+        function: called with a case's arguments, ``lr`` and ``seed``; its result's ``val`` decides.
+        cases: arguments of each case.
+        rates: learning rates to try for a case.
+        seeds: the first one chooses.
+
+    Returns:
+        All results, and the cases, each with its chosen ``lr``.
+    """
+    first = [{**case, "lr": lr, "seed": seeds[0]} for case in cases for lr in rates(case)]
+    tried, chosen = run(name, function, first, settings), []
+    for case in cases:
+        mine = [r for r in tried if case.items() <= r.items()]
+        chosen.append({**case, "lr": max(mine, key=lambda r: r["val"])["lr"]})
+    return tried + run(name, function, grid(chosen, seed=seeds[1:]), settings), chosen
 
 
 @contextmanager

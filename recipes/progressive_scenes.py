@@ -8,7 +8,7 @@ from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.studies import progressive_scenes
 from modarch_utils.studies.progressive_scenes import RATES, SETTINGS, TIME_SHARE, schedule
-from recipes import jobs, rates
+from recipes import jobs
 
 SEEDS = (0, 1, 2)
 MANY_SEEDS = tuple(range(10))
@@ -55,7 +55,7 @@ def main() -> None:
     results, chosen = [], []
     for seeds, short in ((MANY_SEEDS, True), (SEEDS, False)):
         cases = [case for case in CASES if (case["epochs"] in SHORT) == short]
-        found = rates.search(
+        found = jobs.search(
             "progressive_scenes", one_run, cases, lambda case: RATES, seeds, settings
         )
         results += found[0]

@@ -11,7 +11,7 @@ from modarch_utils.measure import count_macs, count_params
 from modarch_utils.studies import scaling
 from modarch_utils.studies.scaling import SETTINGS
 from modarch_utils.training.loop import evaluate
-from recipes import jobs, rates, streams
+from recipes import jobs, streams
 
 SEEDS = (0, 1, 2)
 TUNED_ON = 2048
@@ -20,7 +20,7 @@ TUNED_ON = 2048
 def load() -> list[streams.Labelled]:
     """Scenes to train, to choose a learning rate and to test."""
     counts = (max(SETTINGS.sizes), SETTINGS.val_images, SETTINGS.test_images)
-    return streams.shapes(counts, SETTINGS.image_size, SETTINGS.framing)
+    return streams.shapes(streams.each(counts, SETTINGS.image_size, SETTINGS.framing))
 
 
 def one_run(width: int, n: int, lr: float, seed: int) -> dict:
@@ -40,7 +40,7 @@ def main() -> None:
     load()  # rendered once, before the processes start
     settings = {**asdict(SETTINGS), "rates": scaling.RATES, "scenes": scenes.version()}
     cases = [{"width": width, "n": TUNED_ON} for width in SETTINGS.widths]
-    results, chosen = rates.search(
+    results, chosen = jobs.search(
         "scaling_law", one_run, cases, lambda case: scaling.RATES, SEEDS, settings
     )
     others = [n for n in SETTINGS.sizes if n != TUNED_ON]

@@ -1,6 +1,6 @@
 """Selective copying and associative recall: every mixer, three seeds.
 
-Each mixer gets the better of two learning rates, see :mod:`recipes.rates`. Reported
+Each mixer gets the better of two learning rates, see :func:`recipes.jobs.search`. Reported
 is the accuracy on test sequences.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from modarch_utils import records
 from modarch_utils.studies import sequences
 from modarch_utils.studies.sequences import Copying, Recall, Task
-from recipes import jobs, rates
+from recipes import jobs
 
 TASKS: dict[str, Task] = {"recall": sequences.RECALL, "copying": sequences.COPYING}
 LONGER = (1, 2, 4)
@@ -47,7 +47,7 @@ def main() -> None:
     for name, task in TASKS.items():
         settings[name] = asdict(task)
         cases = [{"task": name, "mixer": mixer} for mixer in task.mixers()]
-        runs, chosen = rates.search(
+        runs, chosen = jobs.search(
             "sequence_tasks", one_run, cases, lambda case: RATES, SEEDS, asdict(task)
         )
         results += runs

@@ -4,12 +4,11 @@ Each choice is switched on alone, at the paper's value (appendix A.1), and gets 
 ladder's learning rates, as the rungs do.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from modarch_utils import claims, records
-from modarch_utils.data import scenes
-from modarch_utils.studies.climb import RATES, SETTINGS, step
-from recipes import convnext_ladder, jobs, rates
+from modarch_utils import claims
+from modarch_utils.studies.climb import SETTINGS
+from recipes import convnext_ladder, jobs
 
 KEYS = ("recipe", "separate_downsampling")
 PAPER = claims.paper("convnext.recipe")
@@ -29,19 +28,8 @@ def one_run(key: str, choice: str, lr: float, seed: int) -> dict:
 
 
 def main() -> None:
-    """Run what is missing and write the record."""
-    settings = {**asdict(SETTINGS), "rates": RATES, "choices": CHOICES, "scenes": scenes.version()}
-    cases = [{"key": key, "choice": choice} for key in KEYS for choice in CHOICES]
-    results, chosen = rates.search(
-        "small_net_recipe",
-        one_run,
-        cases,
-        lambda case: RATES[step(case["key"]).recipe],
-        SEEDS,
-        settings,
-    )
-    settings |= {"seeds": SEEDS, "best_lr": chosen}
-    print(records.save("small_net_recipe", settings=settings, results=results))
+    cases = jobs.grid([{}], key=KEYS, choice=CHOICES)
+    convnext_ladder.study("small_net_recipe", one_run, cases, SEEDS, choices=CHOICES)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,14 @@ def load(n: int, image_size: int, stream: int, framing: str = "close") -> scenes
     return scenes.load(n, image_size, seed=stream, framing=framing)
 
 
-def shapes(counts: Sequence[int], image_size: int, framing: str = "close") -> list[Labelled]:
-    """Images and their shapes: ``counts[i]`` of stream i."""
-    sets = (load(n, image_size, stream, framing) for stream, n in enumerate(counts))
-    return [(each.images, each.shape) for each in sets]
+def each(counts: Sequence[int], image_size: int, framing: str = "close") -> list[scenes.Scenes]:
+    """``counts[i]`` scenes of stream i."""
+    return [load(n, image_size, stream, framing) for stream, n in enumerate(counts)]
+
+
+def shapes(sets: Sequence[scenes.Scenes]) -> list[Labelled]:
+    """Images and their shapes."""
+    return [(data.images, data.shape) for data in sets]
 
 
 def labelled(shape: Tensor, per_class: int, seed: int) -> Tensor:

@@ -36,7 +36,7 @@ from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import linear_probe
 from modarch_utils.training.randomness import seeded
-from recipes import jobs, rates, streams
+from recipes import jobs, streams
 
 NAME = "transfer"
 SEEDS = (0, 1, 2)
@@ -75,8 +75,8 @@ SETTINGS = TransferSettings()
 
 def load(settings: TransferSettings = SETTINGS) -> list[scenes.Scenes]:
     """Scenes to label, to choose and to test."""
-    counts = enumerate((settings.pool, settings.val_images, settings.test_images))
-    return [streams.load(n, settings.image_size, i, settings.framing) for i, n in counts]
+    counts = (settings.pool, settings.val_images, settings.test_images)
+    return streams.each(counts, settings.image_size, settings.framing)
 
 
 def network(pretrained: bool, classes: int, seed: int = 0) -> nn.Module:
@@ -139,7 +139,7 @@ def train(method: str, index: Tensor, lr: float, seed: int, settings: TransferSe
         rates_of = peaks(method, model, lr, settings)
         fine_tune(model, data, config, rates_of, schedule if method == "unfreeze" else None)
     seconds = round(time.process_time() - started, 2)
-    found = streams.scores(model, *((data.images, data.shape) for data in others))
+    found = streams.scores(model, *streams.shapes(others))
     return found | {"train_seconds": seconds}
 
 
@@ -178,7 +178,7 @@ def main() -> None:
         cached_features(model, data.images)
     settings = {**asdict(SETTINGS), "scenes": scenes.version(), "checkpoint": CHECKPOINT}
     cases = [{"method": method, "per_class": TUNING["per_class"]} for method in TRAINED]
-    tried, best = rates.search(
+    tried, best = jobs.search(
         NAME, one_run, cases, lambda case: SETTINGS.rates, (TUNING["seed"],), settings
     )
     chosen = [{"method": case["method"], "lr": case["lr"]} for case in best]

@@ -10,7 +10,7 @@ import torch
 from distributed import LocalCluster
 from joblib import parallel_config
 
-from recipes import jobs, rates
+from recipes import jobs
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_the_command_line_names_the_cluster(place, monkeypatch, capsys):
 
 def test_search_gives_each_case_its_best_rate():
     cases = [{"peak": 0.1}, {"peak": 0.3}]
-    results, chosen = rates.search(
+    results, chosen = jobs.search(
         "peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {}
     )
     assert chosen == [{"peak": 0.1, "lr": 0.1}, {"peak": 0.3, "lr": 0.3}]

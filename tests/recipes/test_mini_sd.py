@@ -52,16 +52,16 @@ def test_from_scenes_to_a_pipeline(place, capsys, monkeypatch):
     assert all(file.read_bytes() == before for file, before in weights.items())
 
 
-def test_a_run_goes_on_with_the_last_epoch_that_was_finished():
+@pytest.mark.parametrize("wanted, trains, measures", [(5, [1, 4, 5], [3, 4, 5]), (3, [1], [3])])
+def test_a_run_goes_on_with_the_last_epoch_that_was_finished(tmp_path, wanted, trains, measures):
     def train(until):
         trained.append(until)
-        return History(train_loss=[1.0] * max(until, 3))  # three were done before a stop
+        done = max(until, 3)  # three were done before a stop
+        return History(train_loss=[1.0] * done, seconds=[1.0] * done)
 
     trained = []
-    given = [epoch for epoch, _ in epochs.each_epoch(train, 5)]
-    assert trained == [1, 4, 5] and given == [3, 4, 5]
-    trained = []
-    assert [epoch for epoch, _ in epochs.each_epoch(train, 3)] == [3]
+    _, rows = epochs.measured(train, wanted, tmp_path, lambda epoch, history: {})
+    assert trained == trains and [row["epoch"] for row in rows] == measures
 
 
 def test_the_sheet_asks_for_every_class():
