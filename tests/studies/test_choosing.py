@@ -15,7 +15,7 @@ from modarch_utils.studies import choosing
 from modarch_utils.studies.choosing import costs, evidence, recommend
 from modarch_utils.studies.choosing.evidence import Cited, Evidence, Need
 from modarch_utils.studies.choosing.figure import COLUMNS, LEAF_WIDTH, draw
-from modarch_utils.studies.choosing.leaves import LIMIT, Candidate, Leaf
+from modarch_utils.studies.choosing.leaves import LIMIT, Leaf
 from modarch_utils.studies.choosing.tree import TREE, Question, leaves
 
 ROOT = Path(__file__).parents[2]
@@ -61,50 +61,29 @@ def test_every_model_of_the_circulating_chart_and_every_leaf_is_reached():
     answers = {name: recommend(**q, measured=taken()) for name, q in CIRCULATING.items()}
     missed = [n for n, a in answers.items() if n not in [choice.name for choice in a.choices]]
     assert missed == []
-    reached = {answer.leaf.name for answer in answers.values()}
-    reached.add(recommend(task="classification", labels=4).leaf.name)
-    assert reached == {leaf.name for _, leaf in leaves()}
-
-
-def test_paths_are_those_of_the_tree():
-    for path, leaf in leaves():
-        node = TREE
-        for answer in path:
-            node = node.answers[answer]
-        assert node is leaf
-    assert len({path for path, _ in leaves()}) == len(list(leaves()))
-
-
-def everything() -> list[tuple[Candidate, object]]:
-    unique = {id(leaf): leaf for _, leaf in leaves()}.values()
-    return [(c, fact) for leaf in unique for c in leaf.candidates for fact in c.facts]
-
-
-def test_what_is_cited_has_its_figure_its_source_and_its_date():
-    found = Cited("k", "t", "M", "choosing.lcm_lora", "sd15.trained", 1e6).evidence()
-    assert (found.value, found.source, found.date) == (67.5, "luo2023lcmlora", "2023-11")
-    assert Cited("k", "t", "", "choosing.lcm", "lcm.fid.2").evidence().value == 11.1
-    for _, fact in everything():
-        if isinstance(fact, Cited):
-            cited = fact.evidence()
-            assert cited.source in KEYS and re.fullmatch(r"20\d\d-\d\d", cited.date), fact
+    asked = [*answers.values(), recommend(task="classification", labels=4)]
+    asked.append(recommend(task="features", labels=0))
+    by_path = dict(leaves())
+    assert {answer.path for answer in asked} == by_path.keys()
+    assert all(by_path[answer.path] is answer.leaf for answer in asked)
+    assert len(by_path) == len(list(leaves()))
 
 
 def test_every_number_has_an_origin():
-    for _, fact in everything():
+    for fact in {fact for _, leaf in leaves() for c in leaf.candidates for fact in c.facts}:
         found = fact.evidence(NEED)
         assert np.isfinite(found.value)
         assert found.origin in ("cited", "counted", "record")
         if found.origin == "record":
-            record = records.load(found.source)
-            assert found.date == record["provenance"]["date"]
+            assert found.date == records.load(found.source)["provenance"]["date"]
+        elif found.origin == "cited":
+            assert found.source in KEYS and re.fullmatch(r"20\d\d-\d\d", found.date), fact
         assert (found.origin == "counted") == (found.source == "")
-
-
-def test_every_small_network_has_a_time_that_somebody_else_measured():
-    for candidate in LIMIT.candidates:
-        keys = [fact.key for fact in candidate.facts]
-        assert keys.count("elsewhere") == 1 and keys.count("top1") == 1, candidate.name
+    found = Cited("k", "t", "M", "choosing.lcm_lora", "sd15.trained", 1e6).evidence()
+    assert (found.value, found.source, found.date) == (67.5, "luo2023lcmlora", "2023-11")
+    assert Cited("k", "t", "", "choosing.lcm", "lcm.fid.2").evidence().value == 11.1
+    assert evidence.FewSteps("lcm", 4, "follows", "none").evidence() is None
+    assert evidence.Recorded("x", "x", "", "none", "x", ()).evidence() is None
 
 
 def test_nothing_is_praised():
@@ -122,6 +101,9 @@ def test_a_leaf_asks_only_for_what_a_candidate_can_have():
         )
         for key, _ in leaf.order:
             assert key == "ms" or keys[key], (leaf.name, key)
+    for candidate in LIMIT.candidates:
+        keys = [fact.key for fact in candidate.facts]
+        assert keys.count("elsewhere") == 1 and keys.count("top1") == 1, candidate.name
 
 
 def test_a_limit_rules_out_by_what_was_measured():
@@ -140,32 +122,29 @@ def test_none_in_time_is_said():
     assert "None of them is known to be in time. Allow more time" in str(answer)
 
 
-def test_speed_orders_by_time():
+def test_the_priority_orders():
     times = taken(MobileNetV3_L=1, ConvNeXt_T=2, EfficientNetV2_S=9)
     names = [choice.name for choice in recommend(**MANY, priority="speed", measured=times).choices]
     assert names[:2] == ["MobileNetV3-L", "ConvNeXt-T"] and names[-1] == "EfficientNetV2-S"
-
-
-def test_accuracy_orders_by_accuracy():
     choices = recommend(**MANY).choices
     found = [choice.value("top1") for choice in choices]
     assert found == sorted(found, reverse=True) and choices[0].name == "ConvNeXt V2-L"
+    names = [c.name for c in recommend(task="generation", priority="speed").choices]
+    assert names == ["LCM, 4 steps", "DPM++, 4 steps", "DDIM, 4 steps", "LCM-LoRA, 4 steps"]
 
 
-def test_another_device_is_never_guessed_and_nothing_is_recommended_with_a_limit():
-    answer = recommend(**MANY, latency_ms=1, device="edge", measured=taken())
-    assert answer.first is None
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [("edge", "this machine is not the device"), ("cuda", "this machine has no cuda device")],
+)
+def test_the_time_on_another_device_is_never_guessed(device, why, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    answer = recommend(**MANY, latency_ms=1, device=device, measured=taken())
+    assert answer.first is None  # as nothing is known to be in time
     for choice in answer.choices:
         assert choice.value("ms") is None and not choice.ruled_out
-        assert choice.unknown == ("its time for one picture (this machine is not the device)",)
+        assert choice.unknown == (f"its time for one picture ({why})",)
     assert recommend(**MANY, device="edge").first.name == "EfficientNet-B1"
-
-
-def test_a_missing_accelerator_leaves_the_time_blank(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    answer = recommend(**MANY, latency_ms=10, device="cuda", measured=taken())
-    assert answer.first is None
-    assert "this machine has no cuda device" in answer.choices[0].unknown[0]
 
 
 def test_what_is_too_large_for_the_profile_is_not_timed(monkeypatch):
@@ -213,11 +192,6 @@ def test_no_order_means_no_first_choice_and_a_closed_service_is_out():
     assert all("a figure of quality" in choice.unknown[0] for choice in answer.choices)
 
 
-def test_few_steps_order_by_cited_distance_and_blanks_last():
-    names = [c.name for c in recommend(task="generation", priority="speed").choices]
-    assert names == ["LCM, 4 steps", "DPM++, 4 steps", "DDIM, 4 steps", "LCM-LoRA, 4 steps"]
-
-
 def test_few_steps_are_a_mean_over_seeds_at_the_records_guidance(monkeypatch):
     row = {"steps": 4, "follows": 0.9, "batch_seconds": 2.0}
     made = {
@@ -236,11 +210,6 @@ def test_few_steps_are_a_mean_over_seeds_at_the_records_guidance(monkeypatch):
     assert (found.value, found.origin, found.date) == (1.5, "record", "2026-12-01")
     assert found.spread == pytest.approx(0.5**0.5)
     assert evidence.FewSteps("lcm_lora", 4, "frechet").evidence().value == 0.5
-
-
-def test_evidence_without_a_record_is_blank():
-    assert evidence.FewSteps("lcm", 4, "follows", "none").evidence() is None
-    assert evidence.Recorded("x", "x", "", "none", "x", ()).evidence() is None
 
 
 @pytest.mark.parametrize(
