@@ -82,10 +82,6 @@ def test_ids_differ_for_equal_cells(source):
     assert first != second
 
 
-def test_never_built_is_stale(source):
-    assert notebooks.stale(source) == "it was never built"
-
-
 @pytest.mark.parametrize(
     ("change", "why"),
     [
