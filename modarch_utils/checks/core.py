@@ -12,8 +12,10 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -427,6 +429,34 @@ def mutants(row: str, known: Known) -> tuple[Mutant, ...]:
     )
 
 
+def combined(make: Callable[..., Callable], /, **pieces: tuple[Mutant, ...]) -> tuple[Mutant, ...]:
+    """All mistakes in one piece of an answer, then those in two.
+
+    Args:
+        make: from pieces to an answer; those that are not given are right.
+        pieces: for each piece of `make` its mistakes; what they make is the piece.
+    """
+    one = [(m.says, {piece: m.make}) for piece, some in pieces.items() for m in some]
+    two = [
+        (says | more, some | others)
+        for (says, some), (more, others) in combinations(one, 2)
+        if some.keys().isdisjoint(others)
+    ]
+    return tuple(Mutant(says, make(**some)) for says, some in one + two)
+
+
+def each(view: Callable) -> Callable[[list], list]:
+    """A view of all results that looks at each one in this way."""
+    return lambda results: [*map(view, results)]
+
+
+def hints(known: dict[str, str]) -> Callable[..., str]:
+    """A hint: the words of the first pattern that an error's message holds."""
+    return lambda message, *_: next(
+        (w for sign, w in known.items() if re.search(sign, message)), ""
+    )
+
+
 def one_row(
     row: str,
     cases: Sequence[Case],
@@ -551,13 +581,16 @@ class Part:
 
 
 class Row(NamedTuple):
-    """A row that has its own mistakes; :func:`part_of_rows` makes a look of it."""
+    """A row and its mistakes; :func:`part_of_rows` makes a look of it.
+
+    Other rows that these mistakes make wrong look at nothing themselves.
+    """
 
     expected: str
     """What a right answer does."""
     otherwise: str = ""
-    """Words for a difference that no mistake explains."""
-    known: Known = {}
+    """Words for a difference that no mistake explains; "": those of the first mistake."""
+    known: Known | tuple[Mutant, ...] = ()
     view: Callable[[list], object] = list
     """From the results on all cases to what is compared."""
     after: tuple[str, ...] = ()
@@ -567,6 +600,8 @@ class Row(NamedTuple):
     """Its own, where they are not those of the other rows."""
     look: Callable[[Callable], Seen] | None = None
     """A property, if nothing is compared."""
+    carries: bool = False
+    """As in :class:`Look`."""
 
 
 def part_of_rows(
@@ -582,16 +617,55 @@ def part_of_rows(
         options: further fields of :class:`Part`.
     """
     looks, left = [], dict(rows)
+    some = {
+        n: mutants(n, r.known) if isinstance(r.known, dict) else r.known for n, r in rows.items()
+    }
+    wrong = {name: dict.fromkeys((name, *(n for m in some[name] for n in m.says))) for name in rows}
+    led = {other for name in rows for other in wrong[name] if other != name}
     while left:
-        name = next(name for name, row in left.items() if not left.keys() & row.after)
+        name = next(n for n, row in left.items() if n not in led and not left.keys() & row.after)
         row = left.pop(name)
         if row.look:
             looks.append(Property(name, row.look, row.after))
             continue
-        found = one_row(name, row.cases or cases, row.otherwise, row.known, row.view)
-        looks.append(replace(found, after=row.after, same=row.same))
+        words = row.otherwise or next((m.says[name] for m in some[name]), "")
+        shown, how = tuple(wrong[name]), (row.view, row.same, row.after, row.carries)
+        looks.append(Look(shown, row.cases or cases, words, some[name], *how))
+        for other in shown[1:]:
+            left.pop(other)
     expected = {name: row.expected for name, row in rows.items()}
     return Part(title, expected, reference, tuple(looks), **options)
+
+
+@contextmanager
+def seeded(seed: int):
+    """torch's random numbers are those of a seed, and the caller's are kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def as_check(
+    make: Callable[[int], Part], adapt: Callable[[Callable], Callable] = lambda function: function
+) -> Callable[..., Report]:
+    """The check of a part: from a student's function, and a seed, to all findings.
+
+    Args:
+        make: from a seed to the part; its docstring is the check's. The result has it as `part`.
+        adapt: from the student's function to one that takes what the reference takes.
+    """
+
+    @cache
+    def part(seed: int = 0) -> Part:
+        with seeded(seed):
+            return make(seed)
+
+    def check(function: Callable, seed: int = 0) -> Report:
+        with seeded(seed):
+            return part(seed).check(adapt(function))
+
+    check.__name__, check.__doc__, check.part = make.__name__, make.__doc__, part
+    return check
 
 
 # Properties: what a function does beside giving the right result.
