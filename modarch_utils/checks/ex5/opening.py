@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from functools import cache, cached_property, partial
-from itertools import chain, count, product
+from itertools import count
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -15,24 +16,25 @@ from torchvision.transforms.v2 import functional as tv
 
 from modarch_utils.checks.core import (
     RIGHT,
-    Known,
-    Look,
-    Mutant,
     Part,
-    Property,
-    Report,
+    Row,
     Seen,
     Unusable,
     agree,
+    as_check,
     call,
+    combined,
+    each,
     given,
+    hints,
     kind,
-    one_row,
+    mutants,
+    part_of_rows,
     returned,
     wrong,
 )
 from modarch_utils.checks.ex5 import folders
-from modarch_utils.checks.ex5.folders import CLIP, IMAGENET, Folder, framed, normalised, picture
+from modarch_utils.checks.ex5.folders import CLIP, IMAGENET, Folder, Look, framed, normalised
 
 Open = Callable[[Path], tuple[Callable[[Image.Image], Tensor], Callable[[Tensor], Tensor]]]
 
@@ -42,38 +44,26 @@ BATCH = 5
 near = partial(agree, tolerance=SAME)
 
 
-def check_open_timm(open_timm: Open, seed: int = 0) -> Report:
+@as_check
+def check_open_timm(seed: int = 0) -> Part:
     """All findings on a function that opens a folder in timm's format.
 
     Args:
-        open_timm: ``open_timm(folder)`` gives ``prepare``, from a PIL picture to (3, S, S), and
+        function: ``open_timm(folder)`` gives ``prepare``, from a PIL picture to (3, S, S), and
             ``embed``, from (N, 3, S, S) to (N, D); tried with a ConvNeXt and an EfficientNetV2.
         seed: decides weights, means and pictures.
     """
-    with torch.random.fork_rng(devices=[]):  # a new network draws weights
-        return timm_part(seed).check(open_timm)
-
-
-def check_open_dino(open_dino: Open, seed: int = 0) -> Report:
-    """All findings on a function that opens a DINOv2 in the format of transformers.
-
-    Args:
-        open_dino: as in :func:`check_open_timm`; tried with and without registers.
-        seed: decides weights, means and pictures.
-    """
-    with torch.random.fork_rng(devices=[]):
-        return dino_part(seed).check(open_dino)
-
-
-@cache
-def timm_part(seed: int = 0) -> Part:
-    """Two folders in timm's format."""
     return _part("open_timm", folders.timm_folders, "pooled, without a classifier", seed)
 
 
-@cache
-def dino_part(seed: int = 0) -> Part:
-    """Two folders in the format of transformers."""
+@as_check
+def check_open_dino(seed: int = 0) -> Part:
+    """All findings on a function that opens a DINOv2 in the format of transformers.
+
+    Args:
+        function: as in :func:`check_open_timm`; tried with and without registers.
+        seed: decides weights, means and pictures.
+    """
     return _part("open_dino", folders.dino_folders, "the class token, normalised", seed)
 
 
@@ -83,7 +73,20 @@ def _place() -> TemporaryDirectory:
     return TemporaryDirectory()
 
 
-def _prepared(image: Image.Image, look: folders.Look) -> Tensor:
+HINT = hints(
+    {
+        "Unknown model source|no source prefix": (
+            'timm knows a folder by "local-dir:" and its path, f"local-dir:{folder}".'
+        ),
+        "more than 1 value per": "BatchNorm is in training mode: call the network's eval().",
+        "'Image' object|prepare.*positional arguments": (
+            "The order is prepare, embed: prepare takes one picture, embed one batch."
+        ),
+    }
+)
+
+
+def _prepared(image: Image.Image, look: Look) -> Tensor:
     return normalised(framed(image, look), look.mean, look.std)
 
 
@@ -104,15 +107,16 @@ class Opened:
         if isinstance(pair[0], nn.Module) and sum(p.numel() for p in pair[0].parameters()):
             raise Unusable("a network first", "The order is prepare, embed.")
         (self._prepare, self._embed), self.folder = pair, folder
-        self.image = picture(seed)
-        self.batch = torch.stack([_prepared(picture(seed + k), folder.look) for k in range(BATCH)])
+        self.image = folders.picture(seed)
+        self.batch = torch.stack(
+            [_prepared(folders.picture(seed + k), folder.look) for k in range(BATCH)]
+        )
 
     def prepare(self) -> Tensor:
         """The input (3, H, W) made of the picture."""
-        result = call(self._prepare, self.image.copy(), hint=_hint)
+        result = call(self._prepare, self.image.copy(), hint=HINT)
         if hasattr(result, "keys"):
-            likely = "The processor gives a dictionary: take "
-            likely += '["pixel_values"], and of it picture 0.'
+            likely = 'The processor gives a dictionary: take ["pixel_values"], and of it picture 0.'
             raise Unusable(f"{kind(result)} from prepare", likely)
         result = returned(result, Tensor, "prepare returns one tensor (3, S, S).")
         if result.ndim != 3 or result.shape[0] != 3:
@@ -124,7 +128,7 @@ class Opened:
 
     def embed(self, first: int = BATCH) -> Tensor:
         """The features of the first pictures of a batch."""
-        result = call(self._embed, self.batch[:first].clone(), hint=_hint)
+        result = call(self._embed, self.batch[:first].clone(), hint=HINT)
         if hasattr(result, "last_hidden_state"):
             likely = "That is all that the network says: take its last_hidden_state, token 0."
             raise Unusable(f"{kind(result)} from embed", likely)
@@ -149,9 +153,6 @@ class Opened:
     def features(self) -> Tensor:
         return self.raw.detach().cpu()
 
-    def runs(self) -> bool:
-        return self.input is not None and self.raw is not None
-
     def side(self) -> int | str:
         """The input's side; words if it is no square."""
         height, width = self.input.shape[1:]
@@ -167,43 +168,28 @@ class Opened:
         same = near(self.embed(2).detach(), self.embed().detach()[:2])
         return f"{'the same' if same else 'other'} features for a picture in another batch"
 
-    def graph(self) -> str:
-        return f"features with requires_grad={self.raw.requires_grad}"
 
-
-def _weights(part: Part, cases: list, function: Open) -> Seen:
+def _weights(opened: Callable[[Open], list[Opened]], function: Open) -> Seen:
     """Whether each opening gives the same features, in float32."""
-    for one, two in zip(*(part.results(function, cases) for _ in range(2)), strict=True):
+    for one, two in zip(opened(function), opened(function), strict=True):
         if one.features.dtype != torch.float32:
             return wrong(
                 f"features in {str(one.features.dtype).removeprefix('torch.')}",
                 "The file may be in half precision; the network computes in float32.",
             )
         # Dropout alone also changes the features, but of one opened network as well.
-        if agree(two.features, one.features, 0.2) or not agree(one.embed(), one.raw, 1e-4):
-            continue
-        return wrong(
-            "other features each time the folder is opened",
-            "The network has random weights: the folder's are not loaded (pretrained=True, "
-            "from_pretrained).",
-        )
+        if not agree(two.features, one.features, 0.2) and agree(one.embed(), one.raw, 1e-4):
+            return wrong(
+                "other features each time the folder is opened",
+                "The network has random weights: the folder's are not loaded (pretrained=True, "
+                "from_pretrained).",
+            )
     return RIGHT
-
-
-def _hint(message: str, args: tuple = ()) -> str:
-    """The likely mistake behind the libraries' words."""
-    if "Unknown model source" in message or "no source prefix" in message:
-        return 'timm knows a folder by "local-dir:" and its path, f"local-dir:{folder}".'
-    if "more than 1 value per channel" in message:
-        return "BatchNorm is in training mode: call the network's eval()."
-    if "'Image' object" in message or "positional arguments" in message and "prepare" in message:
-        return "The order is prepare, embed: prepare takes one picture, embed one batch."
-    return ""
 
 
 # The mistakes of preparing: of framing, and of pixels.
 
-FRAMES: dict[str, Callable[[folders.Look], folders.Look]] = {
+FRAMES: dict[str, Callable[[Look], Look]] = {
     f"{how.value.removesuffix('-exact')} is used: each folder asks for an interpolation of its "
     "own.": lambda look, how=how: look._replace(how=how)
     for how in (
@@ -227,10 +213,10 @@ FRAMES: dict[str, Callable[[folders.Look], folders.Look]] = {
         lambda look: look._replace(shorter=round(look.size / 0.875))
     ),
 }
-ZERO, ONE = (0.0,) * 3, (1.0,) * 3
-OTHERS: dict[str, Callable[[Tensor, folders.Look], Tensor]] = {
-    "ImageNet's mean and deviation: this folder has its own.": lambda x, _: normalised(
-        x, *IMAGENET
+Pixels = dict[str, Callable[[Tensor, Look], Tensor]]
+OTHERS: Pixels = {
+    "ImageNet's mean and deviation: this folder has its own.": (
+        lambda x, _: normalised(x, *IMAGENET)
     ),
     "CLIP's mean and deviation, those of a processor that was not loaded: this folder has its "
     "own.": lambda x, _: normalised(x, *CLIP),
@@ -238,17 +224,17 @@ OTHERS: dict[str, Callable[[Tensor, folders.Look], Tensor]] = {
     "They stay in 0..1: take off the folder's mean, and divide by its deviation.": lambda x, _: x,
     "They are 0..255: scale to 0..1 first, then mean and deviation.": lambda x, _: 255 * x,
 }
-"""Pixels as another network has them."""
-PIXELS = OTHERS | {
+"""As another network has them: then the framing may be another one's, too."""
+PIXELS: Pixels = {
     "Mean and deviation are for 0..1, and the pixels are 0..255: scale them first.": (
         lambda x, look: normalised(255 * x, look.mean, look.std)
     ),
     "They are divided by 255 twice.": lambda x, look: normalised(x / 255, look.mean, look.std),
     "The mean is taken off, but nothing is divided by the deviation.": (
-        lambda x, look: normalised(x, look.mean, ONE)
+        lambda x, look: normalised(x, look.mean, (1, 1, 1))
     ),
     "They are divided by the deviation, but the mean is not taken off.": (
-        lambda x, look: normalised(x, ZERO, look.std)
+        lambda x, look: normalised(x, (0, 0, 0), look.std)
     ),
     "Mean and deviation are exchanged.": lambda x, look: normalised(x, look.std, look.mean),
     "The channels are blue, green, red: PIL has red first, as the network wants it.": (
@@ -260,29 +246,6 @@ PIXELS = OTHERS | {
 }
 
 
-def _pixels(opened: Callable, looks: list[folders.Look]) -> list[Mutant]:
-    """Mistakes of framing, of pixels and of both."""
-    frames, known = {}, [looks]
-    for words, change in FRAMES.items():
-        if (changed := [change(look) for look in looks]) not in known:
-            frames[words] = change
-            known.append(changed)
-
-    def right(x: Tensor, look: folders.Look) -> Tensor:
-        return normalised(x, look.mean, look.std)
-
-    def mutant(framing: str, pixels: str) -> Mutant:
-        change, make = frames.get(framing, lambda look: look), PIXELS.get(pixels, right)
-        says = {"framing": framing, "pixels": pixels}
-        return Mutant(
-            {row: words for row, words in says.items() if words},
-            opened(lambda image, look: make(framed(image, change(look)), look)),
-        )
-
-    single = chain(product([""], PIXELS), product(frames, [""]))
-    return [mutant(*words) for words in (*single, *product(frames, OTHERS))]
-
-
 def _alike(came: list[Tensor], right: list[Tensor]) -> bool:
     """Whether inputs are the same but for rounding."""
     pairs = zip(came, right, strict=True)
@@ -290,7 +253,7 @@ def _alike(came: list[Tensor], right: list[Tensor]) -> bool:
 
 
 SIZE = "The size is the folder's: ask it, as for mean and deviation."
-SIZES: dict[str, Callable[[Image.Image, folders.Look], Tensor]] = {
+SIZES: dict[str, Callable[[Image.Image, Look], Tensor]] = {
     f"The picture keeps its own size: {SIZE[0].lower()}{SIZE[1:]}": (
         lambda image, _: tv.pil_to_tensor(image) / 255
     ),
@@ -304,15 +267,15 @@ SIZES: dict[str, Callable[[Image.Image, folders.Look], Tensor]] = {
 
 
 def _part(title: str, make: Callable[[Path], list[Folder]], features: str, seed: int) -> Part:
-    place = Path(mkdtemp(dir=_place().name))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        saved = {folder.path: folder for folder in make(place)}
-    first = next(iter(saved.values()))
-    cases = [given(path) for path in saved]
+    saved = {folder.path: folder for folder in make(Path(mkdtemp(dir=_place().name)))}
+    looks = [folder.look for folder in saved.values()]
+    other, numbers, frames = next(iter(saved.values())).other, count(), {}
+    for words, change in FRAMES.items():  # some of them leave these folders as they are, or agree
+        frames.setdefault(tuple(map(change, looks)), (words, change))
+    frames.pop(tuple(looks), None)
 
     def opened(
-        prepare: Callable[[Image.Image, folders.Look], Tensor] = _prepared,
+        prepare: Callable[[Image.Image, Look], Tensor] = _prepared,
         embed: Callable[[Folder, Tensor], Tensor] = lambda folder, x: folder.right(x),
     ) -> Open:
         """The two functions, one of them another one."""
@@ -324,86 +287,90 @@ def _part(title: str, make: Callable[[Path], list[Folder]], features: str, seed:
 
         return function
 
-    def row(name: str, words: str, known: Known, view: Callable, *after: str, **options) -> Look:
-        return one_row(
-            name, cases, words, known, lambda found: [*map(view, found)], after=after, **options
-        )
+    def prepared(change: Callable = lambda look: look, make: Callable | None = None) -> Open:
+        """Pictures framed in another way, or with other pixels."""
+        make = make or (lambda x, look: normalised(x, look.mean, look.std))
+        return opened(lambda image, look: make(framed(image, change(look)), look))
 
-    numbers = count()
-    steady = "These are the random crops and flips of training: create_transform has is_training."
-    use = (
-        "The network is in training mode, where dropout and BatchNorm are at work: call its eval() "
-        "first."
-    )
-    graph = "Every batch keeps all that its gradients would need: compute under torch.no_grad()."
-    other = {
-        words: opened(embed=lambda folder, x, words=words: folder.other[words](x))
-        for words in first.other
-    } | {
-        "They are divided by their lengths: the classifier is given them as they are.": opened(
-            embed=lambda folder, x: F.normalize(folder.right(x), dim=1)
-        )
-    }
-    looks = (
-        row("runs", "", {}, Opened.runs),
-        row(
-            "size", SIZE, {w: opened(prepare) for w, prepare in SIZES.items()}, Opened.side, "runs"
+    rows = {
+        "runs": Row(
+            "two functions, prepare and embed; a picture gives (3, S, S), a batch (N, D)",
+            view=each(lambda one: one.input is not None and one.raw is not None),
         ),
-        row(
-            "steady",
-            steady,
-            {steady: opened(lambda *args: _prepared(*args) + next(numbers))},
-            Opened.steady,
-            "runs",
+        "size": Row(
+            "S is the folder's own",
+            SIZE,
+            {words: opened(prepare) for words, prepare in SIZES.items()},
+            each(Opened.side),
+            ("runs",),
         ),
-        Look(
-            ("pixels", "framing"),
-            cases,
+        "steady": Row(
+            "a picture is prepared in the same way each time",
+            known={
+                "These are the random crops and flips of training: create_transform has "
+                "is_training.": opened(lambda *args: _prepared(*args) + next(numbers))
+            },
+            view=each(Opened.steady),
+            after=("runs",),
+        ),
+        "framing": Row("resized and cut as the folder says"),
+        "pixels": Row(
+            "red, green, blue, with the folder's own mean and standard deviation",
             "Print the first steps: from 0..255 to 0..1, less mean, by std.",
-            tuple(_pixels(opened, [folder.look for folder in saved.values()])),
-            lambda found: [each.input for each in found],
-            _alike,
+            combined(
+                prepared,
+                change=mutants("framing", dict(frames.values())),
+                make=mutants("pixels", OTHERS),
+            )
+            + combined(prepared, make=mutants("pixels", PIXELS)),
+            each(attrgetter("input")),
             ("runs", "size", "steady"),
+            _alike,
         ),
-        Property("weights", lambda function: _weights(part, cases, function), ("runs",)),
-        row(
-            "in use",
-            use,
-            {use: opened(embed=lambda folder, x: folder.training(x))},
-            Opened.in_use,
-            "runs",
-            "weights",
+        "weights": Row(
+            "the folder's, in float32",
+            look=lambda function: _weights(lambda f: part.results(f, cases), function),
+            after=("runs",),
         ),
-        row(
-            "features",
+        "in use": Row(
+            "a picture's features do not depend on the batch it is in",
+            known={
+                "The network is in training mode, where dropout and BatchNorm are at work: call "
+                "its eval() first.": opened(embed=lambda folder, x: folder.training(x))
+            },
+            view=each(Opened.in_use),
+            after=("runs", "weights"),
+        ),
+        "features": Row(
+            features,
             "The weights are not the folder's, or embed changes its input: it is prepared already.",
-            other,
-            lambda each: each.features,
-            "runs",
-            "weights",
-            "in use",
-            same=near,
+            {
+                words: opened(embed=lambda folder, x, words=words: folder.other[words](x))
+                for words in other
+            }
+            | {
+                "They are divided by their lengths: the classifier is given them as they are.": (
+                    opened(embed=lambda folder, x: F.normalize(folder.right(x), dim=1))
+                )
+            },
+            each(attrgetter("features")),
+            ("runs", "weights", "in use"),
+            near,
         ),
-        row(
-            "no graph",
-            graph,
-            {graph: opened(embed=lambda folder, x: folder.right(x).requires_grad_())},
-            Opened.graph,
-            "runs",
+        "no graph": Row(
+            "features carry no graph for gradients",
+            known={
+                "Every batch keeps all that its gradients would need: compute under "
+                "torch.no_grad().": opened(embed=lambda folder, x: folder.right(x).requires_grad_())
+            },
+            view=each(lambda one: f"features with requires_grad={one.raw.requires_grad}"),
+            after=("runs",),
         ),
-    )
-    expected = {
-        "runs": "two functions, prepare and embed; a picture gives (3, S, S), a batch (N, D)",
-        "size": "S is the folder's own",
-        "steady": "a picture is prepared in the same way each time",
-        "framing": "resized and cut as the folder says",
-        "pixels": "red, green, blue, with the folder's own mean and standard deviation",
-        "weights": "the folder's, in float32",
-        "in use": "a picture's features do not depend on the batch it is in",
-        "features": features,
-        "no graph": "features carry no graph for gradients",
     }
-    part = Part(
-        title, expected, opened(), looks, lambda r, args: Opened(r, saved[args[0]], seed), _hint
-    )
+
+    def read(result: object, args: tuple) -> Opened:
+        return Opened(result, saved[args[0]], seed)
+
+    cases = [given(path) for path in saved]
+    part = part_of_rows(title, rows, opened(), cases, read=read, hint=HINT)
     return part

@@ -10,7 +10,7 @@ import torch
 
 from modarch_utils.checks import ex5
 from modarch_utils.checks.ex5 import extract as features
-from modarch_utils.checks.ex5 import folders, opening, stretch, svm, table, timed
+from modarch_utils.checks.ex5 import folders, stretch, svm, table, timed
 from tests.checks.answers import Graded, outcome
 
 
@@ -139,10 +139,10 @@ def mean_and_error(function, seed):
 
 GRADED = {
     "open_timm": Graded(
-        ex5.check_open_timm, partial(opened, folders.timm_folders), opening.timm_part
+        ex5.check_open_timm, partial(opened, folders.timm_folders), ex5.check_open_timm.part
     ),
     "open_dino": Graded(
-        ex5.check_open_dino, partial(opened, folders.dino_folders), opening.dino_part
+        ex5.check_open_dino, partial(opened, folders.dino_folders), ex5.check_open_dino.part
     ),
     "extract": Graded(ex5.check_extract, extract, features.extract),
     "svm_accuracy": Graded(ex5.check_svm_accuracy, svm_accuracy, svm.svm_accuracy),
