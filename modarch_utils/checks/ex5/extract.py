@@ -1,7 +1,7 @@
 """Exercise 5, features of many pictures: all of them, in order, a batch at a time."""
 
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,72 +9,77 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import Part, Report, Row, Unusable, agree, part_of_rows, returned
+from modarch_utils.checks.core import (
+    Part,
+    Row,
+    Unusable,
+    agree,
+    as_check,
+    each,
+    hints,
+    part_of_rows,
+    returned,
+)
 
 DIM = 3
 SAME = 1e-5
 
 
-def check_extract(function: Callable, seed: int = 0) -> Report:
-    """All findings on a function that computes the features of a list of pictures.
-
-    Args:
-        function: ``function(pictures, prepare, embed, batch_size)`` gives (N, D).
-        seed: decides the numbers of pictures and the features.
-    """
-    return extract(seed).check(function)
-
-
-class Trial:
-    """Pictures that carry their number, and functions that keep account of it.
+class Network:
+    """A network that is none: its pictures carry their numbers, and it keeps account of them.
 
     Attributes:
-        table: the right features (N, D).
-        seen: numbers of the pictures that were prepared.
-        sizes: of the batches that were embedded.
+        table: the right features (N, D), float32.
+        numbers: of the pictures, below 256.
+        prepared: numbers of the pictures that were prepared.
+        batches: for each batch that was embedded the numbers of its pictures.
         strange: whether something was embedded that prepare had not made.
-        rows: the student's features.
     """
 
-    rows: np.ndarray
-
-    def __init__(self, n: int, size: int, seed: int):
-        self.size = size
-        self.table = np.random.default_rng(seed).normal(size=(n, DIM)).astype(np.float32)
-        # Numbers in no order, so that sorting is seen.
-        codes = np.random.default_rng(seed + 1).permutation(200)[:n] + 20
-        self.row = {int(code): row for row, code in enumerate(codes)}
-        self.seen: list[int] = []
-        self.sizes: list[int] = []
+    def __init__(self, table: np.ndarray, numbers: Iterable[int]):
+        self.table, self.numbers = table.astype(np.float32), [int(number) for number in numbers]
+        self.prepared: list[int] = []
+        self.batches: list[list[int]] = []
         self.strange = False
 
-    def args(self) -> tuple[list[Image.Image], Callable, Callable, int]:
-        pictures = [Image.new("RGB", (6, 6), (code, 9, 3)) for code in self.row]
-        return pictures, self.prepare, self.embed, self.size
+    def pictures(self) -> list[Image.Image]:
+        return [Image.new("RGB", (6, 6), (number, 9, 3)) for number in self.numbers]
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        code = picture.getpixel((0, 0))[0]
-        self.seen.append(code)
-        return torch.full((3, 4, 4), code / 8 - 20)
+        self.prepared.append(picture.getpixel((0, 0))[0])
+        return torch.full((3, 4, 4), self.prepared[-1] / 8 - 20)
 
     def embed(self, batch: Tensor) -> Tensor:
-        codes = []
+        numbers = []
         if isinstance(batch, Tensor) and batch.shape[1:] == (3, 4, 4):
-            codes = ((batch[:, 0, 0, 0] + 20) * 8).round().int().tolist()
-        if not codes or not self.row.keys() >= set(codes):
+            numbers = ((batch[:, 0, 0, 0] + 20) * 8).round().int().tolist()
+        self.batches.append(numbers)
+        if not numbers or not set(numbers) <= set(self.numbers):
             self.strange = True
-            return torch.zeros(len(batch), DIM)
-        self.sizes.append(len(batch))
-        return torch.from_numpy(self.table[[self.row[code] for code in codes]])
+            return torch.zeros(len(batch), self.table.shape[1])
+        return torch.from_numpy(self.table[[self.numbers.index(number) for number in numbers]])
 
-    def own(self) -> str:
-        """What is done with prepare."""
-        if not self.seen:
+    def fed(self) -> str:
+        """What goes into it."""
+        if not self.prepared:
             return "prepare is never called"
-        if self.strange:
-            return "embed is given something else than what prepare made"
-        often = len(self.seen) > len(self.row)
-        return "prepared more than once" if often else "each picture is prepared once"
+        return f"embed is given {'something else than ' * self.strange}what prepare made"
+
+
+class Trial(Network):
+    """What came of one call."""
+
+    rows: np.ndarray
+    """The student's features."""
+
+    def __init__(self, n: int, seed: int):
+        # Numbers in no order, so that sorting is seen.
+        numbers = np.random.default_rng(seed + 1).permutation(200)[:n] + 20
+        super().__init__(np.random.default_rng(seed).normal(size=(n, DIM)), numbers)
+
+    def fed(self) -> str:
+        more = len(self.prepared) > len(self.numbers) and not self.strange
+        return "a picture is prepared more than once" if more else super().fed()
 
     def places(self) -> list[int]:
         """For each row the picture that it belongs to; in order if its numbers are no picture's."""
@@ -94,12 +99,16 @@ def _read(result: object, args: tuple) -> Trial:
     return trial
 
 
-def _hint(message: str, args: tuple) -> str:
-    if "equal size" in message:
-        return "Batches are stacked, and the last one is smaller: join them (cat, not stack)."
-    if "non-empty" in message or "at least one array" in message:
-        return "No batch is left where the only one is not full: is the last one dropped?"
-    return ""
+HINT = hints(
+    {
+        "equal size": (
+            "Batches are stacked, and the last one is smaller: join them (cat, not stack)."
+        ),
+        "non-empty|at least one array": (
+            "No batch is left where the only one is not full: is the last one dropped?"
+        ),
+    }
+)
 
 
 def _extract(
@@ -125,16 +134,12 @@ def _extract(
     return function
 
 
-def _each(look: Callable[[Trial], object]) -> Callable[[list[Trial]], list]:
-    return lambda trials: [look(trial) for trial in trials]
-
-
 ROWS = {
     "runs": Row(
         "one array or tensor (N, D), N the number of pictures",
         "A row for each picture, a column for each feature.",
         {"Pictures are the rows: transpose it.": _extract(then=lambda rows: rows.T)},
-        _each(lambda trial: list(trial.rows.shape[1:])),
+        each(lambda trial: list(trial.rows.shape[1:])),
     ),
     "all pictures": Row(
         "every picture has its row, also where the last batch is not full",
@@ -156,7 +161,7 @@ ROWS = {
                 keep=lambda parts, size: [F.pad(x, (0, 0, 0, size - len(x))) for x in parts]
             ),
         },
-        _each(lambda trial: len(trial.rows)),
+        each(lambda trial: len(trial.rows)),
         after=("runs",),
     ),
     "order": Row(
@@ -168,7 +173,7 @@ ROWS = {
                 _extract(keep=lambda parts, size: parts[::-1]),
             )
         },
-        _each(Trial.places),
+        each(Trial.places),
         after=("all pictures", "own preparation"),
     ),
     "own preparation": Row(
@@ -185,7 +190,7 @@ ROWS = {
                 lambda prepare: lambda picture: [prepare(picture) for _ in range(2)][0]
             ),
         },
-        _each(Trial.own),
+        each(Trial.fed),
         after=("runs",),
     ),
     "batches": Row(
@@ -199,7 +204,7 @@ ROWS = {
                 size=lambda n, size: 1
             ),
         },
-        _each(lambda trial: sorted(trial.sizes, reverse=True)),
+        each(lambda trial: sorted(map(len, trial.batches), reverse=True)),
         after=("own preparation",),
     ),
     "features": Row(
@@ -215,18 +220,29 @@ ROWS = {
                 for n in (0, 1)
             ),
         },
-        _each(lambda trial: trial.rows),
+        each(lambda trial: trial.rows),
         ("order",),
         partial(agree, tolerance=SAME),
     ),
 }
 
 
-@cache
-def extract(seed: int = 0) -> Part:
-    """Pictures of which the last batch is not full, is full, and is the only one."""
+@as_check
+def check_extract(seed: int = 0) -> Part:
+    """All findings on a function that computes the features of a list of pictures.
+
+    Args:
+        function: ``function(pictures, prepare, embed, batch_size)`` gives (N, D).
+        seed: decides the features, and how many pictures there are: the last batch is not full, is
+            full, and is the only one.
+    """
     draw = np.random.default_rng(seed)
     size = int(draw.integers(5, 8))
     numbers = 3 * size + int(draw.integers(1, 4)), 2 * size, size - 2
-    cases = [lambda n=n, k=k: Trial(n, size, seed + k).args() for k, n in enumerate(numbers)]
-    return part_of_rows("extract", ROWS, _extract(), cases, read=_read, hint=_hint)
+
+    def case(n: int, own: int) -> tuple[list[Image.Image], Callable, Callable, int]:
+        trial = Trial(n, own)
+        return trial.pictures(), trial.prepare, trial.embed, size
+
+    cases = [partial(case, n, seed + k) for k, n in enumerate(numbers)]
+    return part_of_rows("extract", ROWS, _extract(), cases, read=_read, hint=HINT)

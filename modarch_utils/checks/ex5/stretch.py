@@ -1,8 +1,7 @@
 """Exercise 5, stretch parts: C chosen on validation, a neighbours' vote, and how sure a mean is."""
 
-import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
@@ -12,50 +11,18 @@ from sklearn.svm import LinearSVC
 from modarch_utils.checks.core import (
     Case,
     Part,
-    Report,
     Row,
     Unusable,
+    as_check,
     given,
     number,
     part_of_rows,
     refuses,
     returned,
 )
-from modarch_utils.checks.ex5.svm import Score, Set, hint_of_sklearn, score, share
+from modarch_utils.checks.ex5.svm import HINT, Score, Set, quietly, score, share
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-
-
-def check_choose_strength(function: Callable, seed: int = 0) -> Report:
-    """Findings on a function that chooses the SVM's C on validation pictures.
-
-    Args:
-        function: ``function(train, val, strengths)`` gives one of the strengths.
-        seed: decides the data sets.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return choose_strength(seed).check(function)
-
-
-def check_knn(function: Callable, seed: int = 0) -> Report:
-    """Findings on a vote of the k nearest training pictures, by cosine similarity.
-
-    Args:
-        function: ``function(train, test, k)`` gives the share of the test set that is right.
-        seed: decides the data sets.
-    """
-    return knn_accuracy(seed).check(function)
-
-
-def check_mean_and_error(function: Callable, seed: int = 0) -> Report:
-    """Findings on a mean over seeds and its standard error.
-
-    Args:
-        function: from a list of shares to (mean, standard error of the mean).
-        seed: decides the shares.
-    """
-    return mean_and_error(seed).check(function)
 
 
 def _close(came: list[float], right: list[float], most: float = 0.05) -> bool:
@@ -88,9 +55,14 @@ def _choose(key: Callable = lambda share, c: (share, -c), on: int = 1) -> Callab
     return function
 
 
-@cache
-def choose_strength(seed: int = 0) -> Part:
-    """Data on which a small C is best, on which a large one is, and on which several are."""
+@partial(as_check, adapt=quietly)
+def check_choose_strength(seed: int = 0) -> Part:
+    """Findings on a function that chooses the SVM's C on validation pictures.
+
+    Args:
+        function: ``function(train, val, strengths)`` gives one of the strengths.
+        seed: decides the data: one on which a small C is best, others for a large one and for many.
+    """
     draw = np.random.default_rng(seed)
 
     def data(n: int, noise: float, dim: int, apart: float) -> Set:
@@ -142,9 +114,7 @@ def choose_strength(seed: int = 0) -> Part:
         ),
     }
     cases = [given(*sets, [*STRENGTHS]) for sets in (strong, weak)]
-    return part_of_rows(
-        "choose_strength", rows, _choose(), cases, read=_chosen, hint=hint_of_sklearn
-    )
+    return part_of_rows("choose_strength", rows, _choose(), cases, read=_chosen, hint=HINT)
 
 
 # The vote of neighbours.
@@ -160,9 +130,14 @@ def _vote(k: Callable = lambda k: k, metric: str = "cosine", among: int = 0) -> 
     return function
 
 
-@cache
-def knn_accuracy(seed: int = 0) -> Part:
-    """Two classes that are two directions."""
+@as_check
+def check_knn(seed: int = 0) -> Part:
+    """Findings on a vote of the k nearest training pictures, by cosine similarity.
+
+    Args:
+        function: ``function(train, test, k)`` gives the share of the test set that is right.
+        seed: decides the data sets, in which two classes are two directions.
+    """
     draw = np.random.default_rng(seed)
     names = np.array(["left", "right"])
 
@@ -223,7 +198,7 @@ def knn_accuracy(seed: int = 0) -> Part:
             cases=[case(train, (x, y), 5), case(train, (x, y), 1)],
         ),
     }
-    return part_of_rows("knn_accuracy", rows, _vote(), [], read=share, hint=hint_of_sklearn)
+    return part_of_rows("knn_accuracy", rows, _vote(), [], read=share, hint=HINT)
 
 
 # A mean, and its error.
@@ -237,26 +212,28 @@ def _two(result: object, args: tuple) -> tuple[float, float]:
     return tuple(number(each, pair) for each in found)
 
 
-def _error(power: float = 0.5, ddof: int = 1, factor: float = 1.0) -> Callable:
-    """Mean and error with other pieces: factor * deviation / n ** power."""
-    return _estimate(error=lambda s: factor * np.std(s, ddof=ddof) / len(s) ** power)
-
-
-def _estimate(
-    mean: Callable = np.mean,
-    error: Callable = lambda shares: np.std(shares, ddof=1) / len(shares) ** 0.5,
+def _error(
+    power: float = 0.5, ddof: int = 1, factor: float = 1.0, spread: Callable = np.std, mean=np.mean
 ) -> Callable:
+    """A mean, and its error with other pieces: factor * spread / n ** power."""
+
     def function(shares: list[float]) -> tuple[float, float]:
         if not shares[1:]:
             raise ValueError("A single run says nothing of its error.")
-        return float(mean(shares)), float(error(shares))
+        error = factor * spread(shares, ddof=ddof) / len(shares) ** power
+        return float(mean(shares)), float(error)
 
     return function
 
 
-@cache
-def mean_and_error(seed: int = 0) -> Part:
-    """The shares of five runs, of two and of one."""
+@as_check
+def check_mean_and_error(seed: int = 0) -> Part:
+    """Findings on a mean over seeds and its standard error.
+
+    Args:
+        function: from a list of shares to (mean, standard error of the mean).
+        seed: decides the shares of five runs, of two and of one.
+    """
     draw = np.random.default_rng(seed)
     cases = [given(draw.uniform(0.6, 0.9, n).tolist()) for n in (5, 2)]
     single = "Raise ValueError for fewer than two shares, with a sentence."
@@ -269,9 +246,7 @@ def mean_and_error(seed: int = 0) -> Part:
         ),
         "The root of n is missing, and so is ddof=1.": _error(ddof=0, power=0),
         "Divided by n: by the root of n.": _error(power=1),
-        "This is the variance: take its root.": _estimate(
-            error=lambda shares: np.var(shares, ddof=1) / len(shares)
-        ),
+        "This is the variance: take its root.": _error(power=1, spread=np.var),
         "This is half an interval of 95 %: the error itself is asked for.": _error(factor=1.96),
     }
     rows = {
@@ -279,7 +254,7 @@ def mean_and_error(seed: int = 0) -> Part:
         "mean": Row(
             "the mean of the shares",
             "Add them up, and divide by their number.",
-            {"This is the median: its error is another one.": _estimate(np.median)},
+            {"This is the median: its error is another one.": _error(mean=np.median)},
             lambda results: [mean for mean, _ in results],
         ),
         "error": Row(
@@ -293,4 +268,4 @@ def mean_and_error(seed: int = 0) -> Part:
             look=refuses(given([0.8]), given([]), explain=lambda *_: single),
         ),
     }
-    return part_of_rows("mean_and_error", rows, _estimate(), cases, read=_two)
+    return part_of_rows("mean_and_error", rows, _error(), cases, read=_two)

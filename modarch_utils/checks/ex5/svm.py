@@ -5,7 +5,7 @@ Data sets on which each mistake gets another share right than a right answer doe
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +16,16 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from modarch_utils.checks.core import (
-    Look,
     Part,
-    Property,
-    Report,
+    Row,
     Unusable,
+    as_check,
     given,
+    hints,
     keeps_arguments,
     mutants,
     number,
-    one_row,
+    part_of_rows,
 )
 
 Set = tuple[np.ndarray, np.ndarray]
@@ -43,17 +43,15 @@ class Trial(NamedTuple):
     tolerance: float
 
 
-def check_svm_accuracy(function: Score, seed: int = 0) -> Report:
-    """All findings on a function that fits on one set and scores on another.
+def quietly(function: Callable) -> Callable:
+    """The function without its warnings: shares tell whether an SVM has converged."""
 
-    Args:
-        function: ``function(train, test)``, each features (N, D) and labels (N,); the share of
-            the test set that is right.
-        seed: decides the data sets.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on convergence; the shares tell
-        return svm_accuracy(seed).check(function)
+    def quiet(*args):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args)
+
+    return quiet
 
 
 def share(result: object, args: tuple = ()) -> float:
@@ -65,15 +63,16 @@ def share(result: object, args: tuple = ()) -> float:
     return value
 
 
-def hint_of_sklearn(message: str, args: tuple = ()) -> str:
-    """The likely mistake behind scikit-learn's and NumPy's words."""
-    if "could not convert string" in message or "invalid literal" in message:
-        return "Labels may be words: compare them with ==, and leave them as they are."
-    if "inconsistent numbers of samples" in message:
-        return "Features of one set meet the labels of the other."
-    if "features, but" in message:
-        return "Pictures are rows and features are columns, in both sets."
-    return ""
+HINT = hints(
+    {
+        "could not convert string|invalid literal": (
+            "Labels may be words: compare them with ==, and leave them as they are."
+        ),
+        "inconsistent numbers of samples": ("Features of one set meet the labels of the other."),
+        "features, but": "Pictures are rows and features are columns, in both sets.",
+    }
+)
+"""The likely mistake behind scikit-learn's and NumPy's words."""
 
 
 def trials(seed: int) -> Iterator[Trial]:
@@ -153,13 +152,10 @@ def score(
 
     def function(train: Set, test: Set) -> float:
         fitted, scored = sets(train, test)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return float(
-                make_pipeline(*(steps or (StandardScaler(), LINEAR))).fit(*fitted).score(*scored)
-            )
+        classifier = make_pipeline(*(steps or (StandardScaler(), LINEAR)))
+        return float(classifier.fit(*fitted).score(*scored))
 
-    return function
+    return quietly(function)
 
 
 reference = score()
@@ -181,19 +177,6 @@ def _scaled(*fit_on: int | None) -> Score:
     return score(LINEAR, sets=sets)
 
 
-ON_TEST = "The test set's labels are seen: fit on the training set alone, and only count here."
-UNITS = (
-    "Features keep their units, and one with a large unit rules: standardise each column by its "
-    "own mean and deviation (StandardScaler)."
-)
-SEEN = (
-    "The scaler is fitted on the test set, alone or with the other: its mean and deviation are the "
-    "training set's."
-)
-ONE_SIDE = "One of the two sets is scaled and the other is not: transform both."
-CURVED = (
-    "It is not linear (SVC's kernel is 'rbf' unless told, neighbours know no line): take LinearSVC."
-)
 KNOWN = {
     "share": {
         "This is the share of the training set: it tells what was learnt by heart.": score(
@@ -207,7 +190,7 @@ KNOWN = {
         "The sets are exchanged: fit on the first, count on the second.": score(
             sets=lambda train, test: (test, train)
         ),
-        ON_TEST: (
+        "The test set's labels are seen: fit on the training set alone, and only count here.": (
             score(sets=lambda train, test: (test, test)),
             score(sets=lambda train, test: (_joined(train, test), test)),
         ),
@@ -217,7 +200,8 @@ KNOWN = {
         ).mean(),
     },
     "scaled": {
-        UNITS: score(LINEAR),
+        "Features keep their units, and one with a large unit rules: standardise each column by "
+        "its own mean and deviation (StandardScaler).": score(LINEAR),
         "Rows are scaled: each picture to length 1. Scale the columns, each feature by itself.": (
             score(Normalizer(), LINEAR)
         ),
@@ -225,20 +209,31 @@ KNOWN = {
     "scaler": {
         "The test set is scaled by its own mean and deviation (fit_transform): use transform, with "
         "the training set's.": _scaled(0, 1),
-        SEEN: _scaled(1, 1),
-        ONE_SIDE: (_scaled(0, None), _scaled(None, 0)),
+        "The scaler is fitted on the test set, alone or with the other: its mean and deviation are "
+        "the training set's.": _scaled(1, 1),
+        "One of the two sets is scaled and the other is not: transform both.": (
+            _scaled(0, None),
+            _scaled(None, 0),
+        ),
     },
     "linear": {
-        CURVED: score(StandardScaler(), SVC()),
+        "It is not linear (SVC's kernel is 'rbf' unless told, neighbours know no line): take "
+        "LinearSVC.": score(StandardScaler(), SVC()),
         "Every picture gets the same answer: fit a LinearSVC.": score(DummyClassifier()),
     },
 }
 """For each row its mistakes."""
 
 
-@cache  # it does not depend on the student, and a student asks more than once
-def svm_accuracy(seed: int = 0) -> Part:
-    """Data sets on which each mistake gets another share."""
+@partial(as_check, adapt=quietly)
+def check_svm_accuracy(seed: int = 0) -> Part:
+    """All findings on a function that fits on one set and scores on another.
+
+    Args:
+        function: ``function(train, test)``, each features (N, D) and labels (N,); the share of
+            the test set that is right.
+        seed: decides the data sets, on each of which some mistake gets another share.
+    """
     sets = list(trials(seed))
     cases = [given(trial.train, trial.test) for trial in sets]
 
@@ -247,25 +242,22 @@ def svm_accuracy(seed: int = 0) -> Part:
         return all(abs(a - b) <= trial.tolerance for a, b, trial in shares)
 
     written = "An operation in place (-=, /=) writes into the caller's array."
-    looks = (
-        one_row("runs", cases, "", view=len),
-        Look(
-            tuple(KNOWN),
-            cases,
+    rows = {
+        "runs": Row("one number from 0 to 1, for labels of any kind", view=len),
+        "share": Row(
+            "the share of test pictures that is right",
             "Fit scaler and SVM on the training set, and count on the test set. Or labels are in "
             "another order than their features, in one of the sets.",
             tuple(m for row, known in KNOWN.items() for m in mutants(row, known)),
             same=same,
         ),
-        Property("inputs", keeps_arguments(*cases[5:7], changed=written, shared=written)),
-    )
-    expected = {
-        "runs": "one number from 0 to 1, for labels of any kind",
-        "share": "the share of test pictures that is right",
-        "training set alone": "the SVM is fitted on the training set, and on nothing else",
-        "scaled": "all features count alike, whatever their unit",
-        "scaler": "mean and deviation are the training set's, on both sets",
-        "linear": "a linear SVM",
-        "inputs": "are the same after the call as before",
+        "training set alone": Row("the SVM is fitted on the training set, and on nothing else"),
+        "scaled": Row("all features count alike, whatever their unit"),
+        "scaler": Row("mean and deviation are the training set's, on both sets"),
+        "linear": Row("a linear SVM"),
+        "inputs": Row(
+            "are the same after the call as before",
+            look=keeps_arguments(*cases[5:7], changed=written, shared=written),
+        ),
     }
-    return Part("svm_accuracy", expected, reference, looks, share, hint_of_sklearn)
+    return part_of_rows("svm_accuracy", rows, reference, cases, read=share, hint=HINT)

@@ -3,8 +3,10 @@
 Its network and the SVM move a clock of the check's own, which is passed in.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from functools import cache, partial, wraps
+from functools import partial, wraps
+from itertools import chain
 from unittest.mock import patch
 
 import numpy as np
@@ -15,14 +17,15 @@ from torch import Tensor
 
 from modarch_utils.checks.core import (
     Part,
-    Report,
     Row,
     Unusable,
     agree,
+    as_check,
     number,
     part_of_rows,
     returned,
 )
+from modarch_utils.checks.ex5.extract import Network
 from modarch_utils.checks.ex5.svm import reference
 
 KEYS = ("accuracy", "load_s", "prepare_ms", "network_ms", "svm_s")
@@ -36,25 +39,14 @@ ROUNDED = 1e-3
 APART = 0.11  # at most, the shares of two right answers
 
 
-def check_compare(function: Callable, seed: int = 0) -> Report:
-    """All findings on a function that fills one row of the comparison.
-
-    Args:
-        function: ``function(open_network, folder, train, test, clock)``; train and test are
-            pictures and a dictionary from questions to labels.
-        seed: decides the features.
-    """
-    return compare(seed).check(_slow(function))
-
-
-class Stage:
-    """A network that is none, and keeps account of its time.
+class Stage(Network):
+    """A network that keeps account of its time, too.
 
     Attributes:
-        table: the features, a row for each picture.
         labels: from questions to the labels of all pictures.
         now: seconds.
-        passes: how often each picture went through the network.
+        opened: how often.
+        fits: of SVMs.
     """
 
     def __init__(self, seed: int):
@@ -62,19 +54,18 @@ class Stage:
         n = TRAIN + TEST
         shape, ground = draw.integers(0, 3, n), draw.integers(3, 5, n)
         shape[TRAIN:] %= 2  # a class that the test set lacks: it cannot be fitted there
-        self.table = draw.normal(size=(n, DIM)).astype(np.float32)
-        self.table[:, 0] += 6 * (shape == 1)
-        self.table[:, 1] += 6 * (shape == 2)
+        table = draw.normal(size=(n, DIM))
+        table[:, 0] += 6 * (shape == 1)
+        table[:, 1] += 6 * (shape == 2)
         # Some of the test set's labels are wrong, so that its share is another than training's; of
         # the ground nothing can be seen.
         shape[TRAIN::5] = 1 - shape[TRAIN::5]
+        super().__init__(table, range(n))
         self.labels = dict(zip(QUESTIONS, (shape, ground), strict=True))
-        self.now, self.opened, self.prepared, self.fits = 0.0, 0, 0, 0
-        self.passes, self.strange = np.zeros(n, int), False
+        self.now, self.opened, self.fits = 0.0, 0, 0
 
     def part(self, index: slice) -> tuple[list[Image.Image], dict[str, np.ndarray]]:
-        pictures = [Image.new("RGB", (8, 8), (code, 1, 2)) for code in range(TRAIN + TEST)[index]]
-        return pictures, {key: values[index] for key, values in self.labels.items()}
+        return self.pictures()[index], {key: values[index] for key, values in self.labels.items()}
 
     def clock(self) -> float:
         return self.now
@@ -85,24 +76,12 @@ class Stage:
         return self.prepare, self.embed
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        self.prepared += 1
         self.now += PREPARE
-        return torch.full((3, 2, 2), picture.getpixel((0, 0))[0] * 2.0 - 300)
+        return super().prepare(picture)
 
     def embed(self, batch: Tensor) -> Tensor:
-        codes = ((batch[:, 0].flatten(1).mean(1) + 300) / 2).round().long()
-        if batch.shape[1:] != (3, 2, 2) or codes.min() < 0 or codes.max() >= TRAIN + TEST:
-            self.strange = True
-            codes = codes.clamp(0, TRAIN + TEST - 1)
-        self.now += NETWORK * len(batch) + (0 if self.passes.any() else COLD)
-        np.add.at(self.passes, codes.numpy(), 1)
-        return torch.from_numpy(self.table)[codes]
-
-    def fed(self) -> str:
-        """What goes into the network."""
-        if not self.prepared:
-            return "prepare of the opened network is never called"
-        return "embed is given something else" if self.strange else "what prepare made"
+        self.now += NETWORK * len(batch) + (0 if self.batches else COLD)
+        return super().embed(batch)
 
 
 def _slow(function: Callable) -> Callable:
@@ -148,7 +127,6 @@ def _read(result: object, args: tuple) -> tuple[dict, Stage]:
 def _row(
     share: Callable = lambda x, y, a, b, question: reference((x, y[question]), (a, b[question])),
     feed: Callable[[Callable], Callable] = lambda prepare: prepare,
-    passes: int = 1,
     opened: int = 1,
     **times: float,
 ) -> Callable:
@@ -157,15 +135,16 @@ def _row(
     Args:
         share: of a question, from features and labels of training and test set.
         feed: from the network's own prepare to the one that is used.
-        passes: of each picture through the network.
         opened: how often the network is opened.
         times: other times than the right ones.
     """
 
     def function(open_network, folder, train, test, clock):
         prepare, embed = [open_network(folder) for _ in range(opened)][0]
-        inputs = [torch.stack([*map(feed(prepare), part[0])]) for part in (train, test)]
-        x, a = [[embed(each).numpy() for each in inputs] for _ in range(passes)][0]
+        x, a = (
+            embed(torch.stack([*map(feed(prepare), pictures)])).numpy()
+            for pictures, _ in (train, test)
+        )
         right = {"load_s": LOAD, "prepare_ms": 1e3 * PREPARE, "network_ms": 1e3 * NETWORK}
         shares = {question: share(x, train[1], a, test[1], question) for question in QUESTIONS}
         return right | {"accuracy": shares, "svm_s": sum(FITS)} | times
@@ -179,6 +158,12 @@ def _other(question: str) -> str:
 
 def _shares(came: dict, right: dict) -> bool:
     return all(abs(came[key] - right[key]) < APART for key in QUESTIONS)
+
+
+def _passes(results: list[tuple[dict, Stage]]) -> str:
+    """How often training pictures go through the network."""
+    often = Counter(chain(*results[0][1].batches))
+    return "more" if max(often[number] for number in range(TRAIN)) > 1 else "once"
 
 
 def _time(key: str, *words: object) -> Row:
@@ -205,7 +190,7 @@ ROWS = {
         "Stack what prepare gives, and change nothing about it.",
         {
             "One preprocessing is used for all networks: each brings its own.": _row(
-                feed=lambda prepare: lambda picture: torch.zeros(3, 2, 2)
+                feed=lambda prepare: lambda picture: torch.zeros(3, 4, 4)
             ),
             "Nothing comes between prepare and embed.": _row(
                 feed=lambda prepare: lambda picture: prepare(picture) / 255
@@ -236,7 +221,7 @@ ROWS = {
         "training pictures go through the network once, whatever is asked",
         "Features do not depend on the question: compute them before the loop over questions, and "
         "take the timing's pictures from the test set.",
-        view=lambda results: "more" if results[0][1].passes[:TRAIN].max() > 1 else "once",
+        view=_passes,
         after=("keys",),
     ),
     "load_s": _time(
@@ -291,9 +276,15 @@ ROWS = {
 }
 
 
-@cache
-def compare(seed: int = 0) -> Part:
-    """One network, and two questions."""
+@partial(as_check, adapt=_slow)
+def check_compare(seed: int = 0) -> Part:
+    """All findings on a function that fills one row of the comparison.
+
+    Args:
+        function: ``function(open_network, folder, train, test, clock)``; train and test are
+            pictures and a dictionary from questions to labels.
+        seed: decides the features.
+    """
 
     def case() -> tuple:
         stage = Stage(seed)

@@ -6,21 +6,24 @@ which calls were counted, and how, however busy the machine is.
 
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from modarch_utils.checks.core import (
-    Look,
     Mutant,
     Part,
-    Report,
+    Row,
     Unusable,
     agree,
+    as_check,
+    combined,
+    each,
     mutants,
     number,
-    one_row,
+    part_of_rows,
 )
 
 COLD = 20  # times slower is a first call
@@ -30,19 +33,6 @@ TRIALS = ((8, (3, 0, 2, 4, 1)), (3, (1, 4, 0, 3, 6, 2, 5)))
 These are odd, so that all notions of a median agree. No mistake gives the right median twice.
 """
 ROUNDED = 2e-4  # half precision and students round
-
-
-def check_time(
-    function: Callable[[Callable[[], object], int, int, Callable[[], float]], float], seed: int = 0
-) -> Report:
-    """All findings on a function that measures the time for a picture.
-
-    Args:
-        function: ``function(work, pictures, repeats, clock)``: ``work()`` handles so many pictures,
-            ``clock()`` gives seconds; the result is milliseconds for one picture.
-        seed: decides how long the work takes.
-    """
-    return milliseconds_per_picture(seed).check(function)
 
 
 class Machine:
@@ -91,142 +81,132 @@ def _calls(trials: list[Timed]) -> str:
     return ", ".join(f"{trial.calls} in all for repeats={trial.repeats}" for trial in trials)
 
 
-def _came(trials: list[Timed]) -> list[float | str]:
-    return [trial.came for trial in trials]
-
-
-def timed(
+def seconds(
     statistic: Callable[[np.ndarray], float] = np.median,
-    unit: Callable[[float, int], float] = lambda s, n: 1e3 * s / n,
     before: int = 1,
     calls: Callable[[int], int] = lambda repeats: repeats,
     skip: int = 0,
-) -> Callable[[Callable, int, int, Callable], float]:
-    """The time for a picture, with some of its pieces replaced.
+) -> Callable[[Callable, int, Callable], float]:
+    """Seconds of the work, from calls that count.
 
     Args:
-        statistic: from the seconds of the counted calls to one number.
-        unit: from it and the number of pictures to what is returned.
+        statistic: from the seconds of these calls to one number.
         before: calls that are not timed.
         calls: from repeats to the number of timed calls.
         skip: of these the first ones that do not count.
     """
 
-    def function(work, pictures, repeats, clock):
+    def count(work: Callable, repeats: int, clock: Callable) -> float:
         _ = [work() for _ in range(before)]
         at = [clock(), *((work(), clock())[1] for _ in range(calls(repeats)))]
-        return float(unit(statistic(np.diff(at)[skip:]), pictures))
+        return statistic(np.diff(at)[skip:])
 
-    return function
+    return count
+
+
+median = seconds()
+
+
+def timed(
+    counted: Callable = median, unit: Callable[[float, int], float] = lambda s, n: 1e3 * s / n
+) -> Callable[[Callable, int, int, Callable], float]:
+    """The time for a picture, from other calls or in another unit."""
+    return lambda work, pictures, repeats, clock: float(
+        unit(counted(work, repeats, clock), pictures)
+    )
 
 
 SLOW = "it is slow: it allocates memory and chooses algorithms."
-COUNTS = (
-    f"The first call is slow, here {COLD} times, and it is among those that count: call work() "
-    "before the clock."
-)
-STATISTICS = {
-    "This is the mean, which one slow moment of the machine moves: take the median.": np.mean,
-    "This is the smallest: take the median.": min,
-    "This is the largest: take the median.": max,
-    "This is the sum of all calls: take the median of them.": sum,
-}
-ORDERED = {
-    "This is the last call alone: keep all, and take their median.": lambda took: took[-1],
+MEDIAN = {
+    "This is the mean, which one slow moment of the machine moves: take the median.": (
+        seconds(np.mean)
+    ),
+    "This is the smallest: take the median.": seconds(min),
+    "This is the largest: take the median.": seconds(max),
+    "This is the sum of all calls: take the median of them.": seconds(sum),
+    # These depend on the order of calls, and so on how many have warmed up.
+    "This is the last call alone: keep all, and take their median.": tuple(
+        seconds(lambda took: took[-1], n) for n in (1, 2, 3)
+    ),
     "The clock is started once, before the loop, so each time holds all earlier ones: start it "
-    "anew for every call.": lambda took: np.median(np.cumsum(took)),
+    "anew for every call.": tuple(
+        seconds(lambda took: np.median(np.cumsum(took)), n) for n in (1, 2, 3)
+    ),
 }
-"""Statistics that depend on the order of calls, and so on how many have warmed up."""
-COUNTED = [
-    ({}, {}),
-    *(({"median": words}, {"statistic": make}) for words, make in STATISTICS.items()),
-    *(
-        ({"median": words}, {"statistic": make, "before": n})
-        for words, make in ORDERED.items()
-        for n in (1, 2, 3)
+WARM = {
+    f"The first call is measured, and {SLOW}": seconds(lambda took: took[0], before=0),
+    f"The first call is slow, here {COLD} times, and it is among those that count: call work() "
+    "before the clock.": (
+        seconds(before=0),
+        seconds(before=0, calls=lambda repeats: repeats + 1),
     ),
-    (
-        {"warm": f"The first call is measured, and {SLOW}"},
-        {"statistic": lambda took: took[0], "before": 0},
+    "The first of the repeats is dropped: one call more, before they begin.": (
+        seconds(before=0, skip=1)
     ),
-    ({"warm": COUNTS}, {"before": 0}),
-    ({"warm": COUNTS}, {"before": 0, "calls": lambda repeats: repeats + 1}),
-    (
-        {"warm": "The first of the repeats is dropped: one call more, before they begin."},
-        {"before": 0, "skip": 1},
-    ),
-]
-"""Words about the calls that count, by row, and the pieces that make it so."""
-WHOLE = {"per picture": "This is the time of all pictures together: divide by their number."}
-RATE = {"per picture": "This is pictures for a time: turn the fraction round."}
-SECONDS = {"milliseconds": "These are seconds: times 1000."}
-UNITS = [
-    ({}, {}),
-    (WHOLE, {"unit": lambda s, n: 1e3 * s}),
-    (SECONDS, {"unit": lambda s, n: s / n}),
-    (WHOLE | SECONDS, {"unit": lambda s, n: s}),
-    (RATE, {"unit": lambda s, n: n / s}),
-    (RATE, {"unit": lambda s, n: n / s / 1e3}),
-    (
-        {"per picture": "Divided by the number of pictures twice."},
-        {"unit": lambda s, n: 1e3 * s / n / n},
-    ),
-    (
-        {"milliseconds": "These are millionths of a second: divide by 1000."},
-        {"unit": lambda s, n: 1e6 * s / n},
-    ),
-    (
-        {"milliseconds": "Start and end are swapped: end - start."},
-        {"unit": lambda s, n: -1e3 * s / n},
-    ),
-]
+}
+WHOLE = "This is the time of all pictures together: divide by their number."
+RATE = "This is pictures for a time: turn the fraction round."
+SECONDS = "These are seconds: times 1000."
+PICTURES = {
+    WHOLE: lambda s, n: 1e3 * s,
+    RATE: (lambda s, n: n / s, lambda s, n: n / s / 1e3),
+    "Divided by the number of pictures twice.": lambda s, n: 1e3 * s / n / n,
+}
+UNITS = {
+    SECONDS: lambda s, n: s / n,
+    "These are millionths of a second: divide by 1000.": lambda s, n: 1e6 * s / n,
+    "Start and end are swapped: end - start.": lambda s, n: -1e3 * s / n,
+}
+BOTH = Mutant({"per picture": WHOLE, "milliseconds": SECONDS}, lambda s, n: s)
 NO_CLOCK = "Call clock(), the one that is given, right before and right after each call of work()."
+NOTHING = "No call lies between two readings of the clock: start, work(), stop."
+KNOWN = (
+    *combined(
+        timed,
+        counted=mutants("median", MEDIAN) + mutants("warm", WARM),
+        unit=mutants("per picture", PICTURES) + mutants("milliseconds", UNITS) + (BOTH,),
+    ),
+    *mutants("milliseconds", {NO_CLOCK: lambda *args: timed()(*args[:3], time.time)}),
+    *mutants("median", {NOTHING: timed(seconds(lambda took: 0, before=0))}),
+)
+ROWS = {
+    "runs": Row("one number", view=len),
+    "warm": Row("a first call, or several, before the clock starts"),
+    "repeats": Row(
+        "then as many timed calls as `repeats`",
+        "Time the work so many times, each call by itself.",
+        {
+            f"One call alone is timed, the first, and {SLOW} Warm up, then time `repeats` "
+            "calls.": timed(seconds(before=0, calls=lambda repeats: 1))
+        },
+        _calls,
+    ),
+    "median": Row(
+        "the median of the timed calls",
+        "Look at each of the times: which of them should count?",
+        KNOWN,
+        each(attrgetter("came")),
+        ("repeats",),
+        partial(agree, tolerance=ROUNDED),
+    ),
+    "per picture": Row("divided by the number of pictures"),
+    "milliseconds": Row("in thousandths of a second by the clock that is given"),
+}
 
 
-@cache
-def milliseconds_per_picture(seed: int = 0) -> Part:
-    """Work for two numbers of pictures and repeats."""
+@as_check
+def check_time(seed: int = 0) -> Part:
+    """All findings on a function that measures the time for a picture.
+
+    Args:
+        function: ``function(work, pictures, repeats, clock)``: ``work()`` handles so many pictures,
+            ``clock()`` gives seconds; the result is milliseconds for one picture.
+        seed: decides how long the work takes.
+    """
 
     def case(pictures: int, order: tuple[int, ...]) -> tuple:
         machine = Machine(order, seed + pictures)
         return machine.work, pictures, len(order), machine.clock
 
     cases = [partial(case, *trial) for trial in TRIALS]
-    known = tuple(
-        Mutant(counted_words | unit_words, timed(**counted, **unit))
-        for counted_words, counted in COUNTED
-        for unit_words, unit in UNITS
-        if counted or unit
-    )
-    known += mutants("milliseconds", {NO_CLOCK: lambda *args: timed()(*args[:3], time.time)})
-    nothing = "No call lies between two readings of the clock: start, work(), stop."
-    known += mutants("median", {nothing: timed(lambda took: 0, before=0)})
-    once = f"One call alone is timed, the first, and {SLOW} Warm up, then time `repeats` calls."
-    looks = (
-        one_row("runs", cases, "", view=len),
-        one_row(
-            "repeats",
-            cases,
-            "Time the work so many times, each call by itself.",
-            {once: timed(before=0, calls=lambda repeats: 1)},
-            _calls,
-        ),
-        Look(
-            ("median", "warm", "per picture", "milliseconds"),
-            cases,
-            "Look at each of the times: which of them should count?",
-            known,
-            _came,
-            partial(agree, tolerance=ROUNDED),
-            after=("repeats",),
-        ),
-    )
-    expected = {
-        "runs": "one number",
-        "warm": "a first call, or several, before the clock starts",
-        "repeats": "then as many timed calls as `repeats`",
-        "median": "the median of the timed calls",
-        "per picture": "divided by the number of pictures",
-        "milliseconds": "in thousandths of a second by the clock that is given",
-    }
-    return Part("milliseconds_per_picture", expected, timed(), looks, _timed)
+    return part_of_rows("milliseconds_per_picture", ROWS, timed(), cases, read=_timed)

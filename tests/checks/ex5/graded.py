@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from modarch_utils.checks import ex5
-from modarch_utils.checks.ex5 import extract as features
-from modarch_utils.checks.ex5 import folders, stretch, svm, table, timed
+from modarch_utils.checks.ex5 import folders, stretch
 from tests.checks.answers import Graded, outcome
 
 
@@ -138,21 +137,16 @@ def mean_and_error(function, seed):
 
 
 GRADED = {
-    "open_timm": Graded(
-        ex5.check_open_timm, partial(opened, folders.timm_folders), ex5.check_open_timm.part
-    ),
-    "open_dino": Graded(
-        ex5.check_open_dino, partial(opened, folders.dino_folders), ex5.check_open_dino.part
-    ),
-    "extract": Graded(ex5.check_extract, extract, features.extract),
-    "svm_accuracy": Graded(ex5.check_svm_accuracy, svm_accuracy, svm.svm_accuracy),
-    "milliseconds_per_picture": Graded(
-        ex5.check_time, milliseconds_per_picture, timed.milliseconds_per_picture
-    ),
-    "compare": Graded(ex5.check_compare, compare, table.compare),
-    "choose_strength": Graded(
-        stretch.check_choose_strength, choose_strength, stretch.choose_strength
-    ),
-    "knn_accuracy": Graded(stretch.check_knn, knn_accuracy, stretch.knn_accuracy),
-    "mean_and_error": Graded(stretch.check_mean_and_error, mean_and_error, stretch.mean_and_error),
+    function: Graded(check, outputs, check.part)
+    for function, check, outputs in (
+        ("open_timm", ex5.check_open_timm, partial(opened, folders.timm_folders)),
+        ("open_dino", ex5.check_open_dino, partial(opened, folders.dino_folders)),
+        ("extract", ex5.check_extract, extract),
+        ("svm_accuracy", ex5.check_svm_accuracy, svm_accuracy),
+        ("milliseconds_per_picture", ex5.check_time, milliseconds_per_picture),
+        ("compare", ex5.check_compare, compare),
+        ("choose_strength", stretch.check_choose_strength, choose_strength),
+        ("knn_accuracy", stretch.check_knn, knn_accuracy),
+        ("mean_and_error", stretch.check_mean_and_error, mean_and_error),
+    )
 }
