@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import NamedTuple
 
 import numpy as np
@@ -637,6 +638,16 @@ def part_of_rows(
     return Part(title, expected, reference, tuple(looks), **options)
 
 
+@cache
+def _kept() -> TemporaryDirectory:
+    return TemporaryDirectory()
+
+
+def new_folder() -> Path:
+    """A new folder, which stays until Python ends."""
+    return Path(mkdtemp(dir=_kept().name))
+
+
 @contextmanager
 def seeded(seed: int):
     """torch's random numbers are those of a seed, and the caller's are kept."""
@@ -753,17 +764,6 @@ def refuses(
     return look
 
 
-def no_graph(case: Case, likely: str) -> Callable[[Callable], Seen]:
-    """A property: the result, a tensor, asks for no gradient."""
-
-    def look(function: Callable) -> Seen:
-        if not call(function, *case()).requires_grad:
-            return RIGHT
-        return wrong("a result with a graph behind it", likely)
-
-    return look
-
-
 def same_dtype(case: Case, likely: str) -> Callable[[Callable], Seen]:
     """A property: the result has the dtype of the first argument, a tensor."""
 
@@ -771,16 +771,5 @@ def same_dtype(case: Case, likely: str) -> Callable[[Callable], Seen]:
         first, *rest = case()
         dtype = call(function, first, *rest).dtype
         return RIGHT if dtype == first.dtype else wrong(f"{dtype} from {first.dtype}", likely)
-
-    return look
-
-
-def repeatable(case: Case, likely: str) -> Callable[[Callable], Seen]:
-    """A property: the same arguments give the same result."""
-
-    def look(function: Callable) -> Seen:
-        if agree(call(function, *case()), call(function, *case())):
-            return RIGHT
-        return wrong("another result at the second call", likely)
 
     return look

@@ -279,10 +279,6 @@ def first(x):
 MEMORY = torch.zeros(1)
 
 
-def remembers(x):
-    return MEMORY.add_(1)
-
-
 def gives_its_table(x):
     return MEMORY
 
@@ -316,18 +312,11 @@ def gives_its_table(x):
             "IndexError for -1",
         ),
         (
-            core.no_graph(core.given(torch.ones(2, requires_grad=True)), "a"),
-            torch.Tensor.detach,
-            lambda x: 2 * x,
-            "graph",
-        ),
-        (
             core.same_dtype(core.given(torch.ones(2, dtype=torch.float64)), "a"),
             first,
             torch.Tensor.float,
             "torch.float32 from torch.float64",
         ),
-        (core.repeatable(core.given(torch.ones(1)), "a"), first, lambda x: remembers(x) + 0, ""),
     ],
 )
 def test_properties(look, good, bad, came):
