@@ -3,9 +3,8 @@
 import io
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr
-from functools import cache, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -14,44 +13,26 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, BitImageProcessor
 
 from modarch_utils.checks.core import (
-    Look,
     Part,
-    Property,
-    Report,
+    Row,
     Unusable,
     agree,
+    as_check,
     call,
+    combined,
+    each,
     given,
+    hints,
     keeps_arguments,
     kind,
+    mutants,
     near,
-    one_row,
+    new_folder,
+    part_of_rows,
     returned,
     tensor,
 )
-from modarch_utils.checks.ex3.combine import combined
-from modarch_utils.checks.ex3.tokens import Case, each, networks
-
-
-def check_load(load: Callable[[Path], tuple[object, nn.Module]], seed: int = 0) -> Report:
-    """All findings on a function that loads an image processor and a network.
-
-    Args:
-        load: ``load(folder)``; it is tried with two folders, one of a network with registers.
-        seed: decides the weights in them.
-    """
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory() as place, _quiet():
-        return loading(Path(place), seed).check(lambda folder, *_: load(folder))
-
-
-def check_to_input(function: Callable[[np.ndarray, object], Tensor], seed: int = 0) -> Report:
-    """All findings on a function that turns a picture into the network's input.
-
-    Args:
-        function: ``function(picture, processor)``; the picture is ``(H, W, 3)`` uint8, RGB.
-        seed: decides pictures, means and deviations.
-    """
-    return to_input(seed).check(function)
+from modarch_utils.checks.ex3.tokens import Case, networks
 
 
 @contextmanager
@@ -101,46 +82,67 @@ WEIGHTS = {
         lambda folder: AutoModel.from_config(AutoConfig.from_pretrained(folder)).eval()
     ),
 }
-READY = "It is in training mode, and dropout is at work: model.eval() before you return it."
-BY_HAND = (
-    "BitImageProcessor() made by hand has CLIP's mean and deviation: "
-    "AutoImageProcessor.from_pretrained reads the folder's."
-)
 
 
-def loading(place: Path, seed: int = 0) -> Part:
-    """Two folders below `place`; functions take what is in it, too: ``(folder, ours, pixels)``."""
-    cases = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for registers in (3, 0):
-            folder = place / f"network{registers}-{seed}"
-            ours, theirs = networks(Case(registers=registers, dropout=0.5))
-            theirs.save_pretrained(folder)
-            mean, std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
-            BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
-            cases.append(partial(tuple, (folder, ours, torch.randn(1, 3, 30, 30))))
-    expected = {
-        "runs": "(processor, model) from a folder",
-        "architecture": "the one that the folder's config.json names, with its own registers",
-        "weights": "the folder's, in float32",
-        "ready": "dropout is off",
-        "processor": "the folder's mean and standard deviation",
+@_quiet()
+@partial(as_check, adapt=lambda load: lambda folder, *_: load(folder))
+def check_load(seed: int = 0) -> Part:
+    """All findings on a function that loads an image processor and a network.
+
+    Args:
+        function: ``function(folder)``; it is tried with two folders, one of a network with
+            registers.
+        seed: decides the weights in them.
+    """
+    # The functions below take what is in the folder, too: (folder, ours, pixels).
+    place, cases = new_folder(), []
+    for registers in (3, 0):
+        folder = place / f"network{registers}"
+        ours, theirs = networks(Case(registers=registers, dropout=0.5))
+        theirs.save_pretrained(folder)
+        mean, std = (torch.rand(3).mul(0.4).add(0.2).tolist() for _ in range(2))
+        BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(folder)
+        cases.append(partial(tuple, (folder, ours, torch.randn(1, 3, 30, 30))))
+    rows = {
+        "runs": Row("(processor, model) from a folder", view=len),
+        "architecture": Row(
+            "the one that the folder's config.json names, with its own registers",
+            "AutoModel takes the class that config.json names.",
+            ARCHITECTURES,
+            each(itemgetter("architecture")),
+        ),
+        "weights": Row(
+            "the folder's, in float32",
+            "Load the folder's, in float32, the default.",
+            WEIGHTS,
+            each(itemgetter("weights")),
+            ("architecture",),
+        ),
+        "ready": Row(
+            "dropout is off",
+            "model.eval() before you return it.",
+            {
+                "It is in training mode, and dropout is at work: model.eval() before you return "
+                "it.": _auto(nn.Module.train)
+            },
+            each(itemgetter("ready")),
+        ),
+        "processor": Row(
+            "the folder's mean and standard deviation",
+            "It is not the folder's: AutoImageProcessor.from_pretrained reads it.",
+            {
+                "BitImageProcessor() made by hand has CLIP's mean and deviation: "
+                "AutoImageProcessor.from_pretrained reads the folder's.": _load(
+                    AutoModel.from_pretrained, lambda _: BitImageProcessor()
+                )
+            },
+            each(itemgetter("processor")),
+            same=partial(agree, tolerance=1e-4),
+        ),
     }
-    named = "AutoModel takes the class that config.json names."
-    default = "Load the folder's, in float32, the default."
-    train = {READY: _auto(nn.Module.train)}
-    clips = {BY_HAND: _load(AutoModel.from_pretrained, lambda _: BitImageProcessor())}
-    other = "It is not the folder's: AutoImageProcessor.from_pretrained reads it."
-    roughly = partial(agree, tolerance=1e-4)
-    looks = (
-        one_row("runs", cases, "", view=len),
-        one_row("architecture", cases, named, ARCHITECTURES, each("architecture")),
-        one_row("weights", cases, default, WEIGHTS, each("weights"), after=("architecture",)),
-        one_row("ready", cases, "model.eval() before you return it.", train, each("ready")),
-        one_row("processor", cases, other, clips, each("processor"), same=roughly),
-    )
-    return Part("load", expected, _auto(nn.Module.eval), looks, _facts, _load_hint)
+    hub = "A name of the hub is fixed in the code: load from the folder that is given."
+    hint = hints({"huggingface.co|offline|onnect": hub})
+    return part_of_rows("load", rows, _auto(nn.Module.eval), cases, read=_facts, hint=hint)
 
 
 SAME = "the same numbers at every call"
@@ -180,12 +182,6 @@ def _facts(result: object, args: tuple) -> dict[str, object]:
         },
         "ready": {SAME: near(one, other)},
     }
-
-
-def _load_hint(message: str, args: tuple) -> str:
-    if "huggingface.co" in message or "offline" in message or "onnect" in message:
-        return "A name of the hub is fixed in the code: load from the folder that is given."
-    return ""
 
 
 # The input: where pixels lie, which channel is which, and what is done to the numbers.
@@ -252,15 +248,33 @@ SCRAMBLED = "`reshape` does not swap axes and mixes the pixels: permute(2, 0, 1)
 REVERSED = "The channels are reversed (BGR, as in OpenCV): leave them."
 INPUTS = combined(
     _input,
-    layout=("layout", {SCRAMBLED: lambda x: x.reshape(3, *x.shape[:2])}),
-    channels=("channels", {REVERSED: lambda x: x.flip(0)}),
-    numbers=("numbers", NUMBERS),
+    layout=mutants("layout", {SCRAMBLED: lambda x: x.reshape(3, *x.shape[:2])}),
+    channels=mutants("channels", {REVERSED: lambda x: x.flip(0)}),
+    numbers=mutants("numbers", NUMBERS),
 )
 
 
-@cache
-def to_input(seed: int = 0) -> Part:
-    """A picture that is not square, and a processor that would resize it to 24 and crop it."""
+INPUT_HINT = hints(
+    {
+        "must match the size|could not be broadcast": (
+            "Mean and deviation lie along another axis than the channels: view(3, 1, 1) or so."
+        ),
+        "cast ufunc|Cannot cast|can't be cast": (
+            "The picture holds whole numbers: make it a float tensor first."
+        ),
+    }
+)
+
+
+@as_check
+def check_to_input(seed: int = 0) -> Part:
+    """All findings on a function that turns a picture into the network's input.
+
+    Args:
+        function: ``function(picture, processor)``; the picture is ``(H, W, 3)`` uint8, RGB.
+        seed: decides the picture, which is not square, and mean and deviation of a processor that
+            would resize it to 24 pixels and crop it.
+    """
     random = np.random.default_rng(seed)
     height, width = (int(n) for n in random.choice(np.arange(31, 60), 2, replace=False))
     picture = random.integers(10, 240, (height, width, 3), dtype=np.uint8)
@@ -271,33 +285,30 @@ def to_input(seed: int = 0) -> Part:
         size={"height": 24, "width": 24},
         crop_size={"height": 20, "width": 20},
     )
-    expected = {
-        "runs": "(1, 3, H, W) from (H, W, 3), at the picture's own size",
-        "layout": "each pixel keeps its place",
-        "channels": "stay red, green, blue",
-        "numbers": "from 0 to 1, less the processor's mean, by its standard deviation",
-        "float32": "the dtype of the network's weights",
-        "picture": "is the same after the call as before",
-    }
-    cases = [given(picture, processor)]
-    rows = "numbers", "layout", "channels"
-    other = "Print the first pixel, and compute it by hand."
-    copy = "Something writes into it (-=, /=): copy first."
     keeps = keeps_arguments(
-        lambda: (picture.copy(), processor), changed=copy, names="the picture itself"
+        lambda: (picture.copy(), processor),
+        changed="Something writes into it (-=, /=): copy first.",
+        names="the picture itself",
     )
-    looks = (
-        one_row("runs", cases, "", view=len),
-        Look(rows, cases, other, INPUTS, same=partial(agree, tolerance=1e-4)),
-        one_row(
-            "float32",
-            cases,
+    rows = {
+        "runs": Row("(1, 3, H, W) from (H, W, 3), at the picture's own size", view=len),
+        "layout": Row("each pixel keeps its place"),
+        "channels": Row("stay red, green, blue"),
+        "numbers": Row(
+            "from 0 to 1, less the processor's mean, by its standard deviation",
+            "Print the first pixel, and compute it by hand.",
+            INPUTS,
+            same=partial(agree, tolerance=1e-4),
+        ),
+        "float32": Row(
+            "the dtype of the network's weights",
             "NumPy computes in float64: .float() at the end.",
             view=lambda results: str(results[0].dtype),
         ),
-        Property("picture", keeps),
-    )
-    return Part("to_input", expected, _input(), looks, _one_input, _input_hint)
+        "picture": Row("is the same after the call as before", look=keeps),
+    }
+    cases = [given(picture, processor)]
+    return part_of_rows("to_input", rows, _input(), cases, read=_one_input, hint=INPUT_HINT)
 
 
 def _one_input(result: object, args: tuple) -> Tensor:
@@ -318,11 +329,3 @@ def _one_input(result: object, args: tuple) -> Tensor:
     }
     other = "Return (1, 3, H, W), with the picture's own H and W."
     return tensor(result, (1, 3, height, width), lambda came: known.get(came, other))
-
-
-def _input_hint(message: str, args: tuple) -> str:
-    if "must match the size" in message or "could not be broadcast" in message:
-        return "Mean and deviation lie along another axis than the channels: view(3, 1, 1) or so."
-    if "cast ufunc" in message or "Cannot cast" in message or "can't be cast" in message:
-        return "The picture holds whole numbers: make it a float tensor first."
-    return ""

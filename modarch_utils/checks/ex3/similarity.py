@@ -1,56 +1,32 @@
 """Exercise 3, similarity: the matrix of all pairs of patches, and one patch's map."""
 
 import math
-import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from modarch_utils.checks.core import (
-    Look,
     Part,
-    Property,
-    Report,
+    Row,
     agree,
+    as_check,
+    combined,
     given,
+    hints,
     keeps_arguments,
     mutants,
-    one_row,
+    part_of_rows,
     same_dtype,
     tensor,
 )
-from modarch_utils.checks.ex3.combine import combined
 
 GRID, SIZE = (4, 7), 11
+SAME = "is the same after the call as before"
 SAME_DTYPE = "Convert nothing: the dtype that comes in goes out."
 IN_PLACE = "An operation in place (/=, *=, fill_) writes into it, or into a view: make a new one."
-
-
-def check_cosine(function: Callable[[Tensor], Tensor], seed: int = 0) -> Report:
-    """All findings on pairwise cosine similarity.
-
-    Args:
-        function: from ``(rows, columns, dim)`` to ``(rows · columns, rows · columns)``.
-        seed: decides the vectors.
-    """
-    return cosine(seed).check(function)
-
-
-def check_patch_map(
-    function: Callable[[Tensor, tuple[int, int], tuple[int, int]], Tensor], seed: int = 0
-) -> Report:
-    """All findings on the map of one patch's similarities.
-
-    Args:
-        function: ``function(similarity, grid, place)`` with the matrix ``(P, P)``, the grid's
-            (rows, columns) and the patch's (row, column), both from 0; it returns
-            ``(rows, columns)``.
-        seed: decides the matrix.
-    """
-    return patch_map(seed).check(function)
 
 
 # The matrix, and others that are taken for it: from (rows, columns, dim) to (patches, patches).
@@ -165,9 +141,26 @@ def _change_elsewhere(results: list[Tensor]) -> dict[str, Tensor]:
     return {"other pairs changed by": change}
 
 
-@cache
-def cosine(seed: int = 0) -> Part:
-    """Vectors of very different lengths, none of them centred, and three with known angles."""
+MATRIX_HINT = hints(
+    {
+        r"\b28\b.*\b11\b|\b11\b.*\b28\b": (
+            "keepdim=True keeps the lengths' axis, so that they divide the vectors row by row."
+        ),
+        "must match the size|cannot be multiplied|must be 2D|must be a matrix|batch": (
+            "Flatten (rows, columns, dim) to (patches, dim) first; the second one is transposed."
+        ),
+    }
+)
+
+
+@as_check
+def check_cosine(seed: int = 0) -> Part:
+    """All findings on pairwise cosine similarity.
+
+    Args:
+        function: from ``(rows, columns, dim)`` to ``(rows · columns, rows · columns)``.
+        seed: decides the vectors: of very different lengths, not centred; three have known angles.
+    """
     random = torch.Generator().manual_seed(seed)
     noise = partial(torch.randn, generator=random)
     x = noise(*GRID, SIZE) + 0.7 * noise(SIZE)
@@ -179,44 +172,47 @@ def cosine(seed: int = 0) -> Part:
     first = known[0, 0]
     known[0, 1] = -2 * first
     known[0, 2] -= (known[0, 2] @ first) / (first @ first) * first
-    expected = {
-        "runs": "(patches, patches) from (rows, columns, dim)",
-        "lengths": "of vectors do not matter, only their directions",
-        "pairs": "each is a matter of its two patches alone",
-        "ends": "1 for the same direction, 0 for a right angle, -1 for opposite directions",
-        "order": "patches row by row, as they are read",
-        "same numbers": "as the reference, within 1e-5",
-        "float64": "stays float64",
-        "input": "is the same after the call as before",
-    }
-    own = "Divide each patch's vector by its own length."
-    shared = (
-        "Something is taken over all patches (a mean, a largest value, a softmax): a pair's "
-        "similarity needs its two vectors and nothing else."
-    )
-    rounded = "Something is rounded, in half precision, or an epsilon is added that is too large."
     roughly = partial(agree, tolerance=1e-3)
-    exactly = partial(agree, tolerance=1e-5)
-    one, longer, replaced = [given(x)], [given(x), given(longer)], [given(x), given(other)]
-    looks = (
-        one_row("runs", one, "", view=len),
-        one_row("lengths", longer, own, LENGTHS, _change, same=roughly),
-        one_row(
-            "pairs", replaced, shared, PAIRS, _change_elsewhere, same=roughly, after=("lengths",)
+    rows = {
+        "runs": Row("(patches, patches) from (rows, columns, dim)", view=len),
+        "lengths": Row(
+            "of vectors do not matter, only their directions",
+            "Divide each patch's vector by its own length.",
+            LENGTHS,
+            _change,
+            same=roughly,
+            cases=[given(x), given(longer)],
         ),
-        Look(
-            ("ends", "order"),
-            [given(known)],
+        "pairs": Row(
+            "each is a matter of its two patches alone",
+            "Something is taken over all patches (a mean, a largest value, a softmax): a pair's "
+            "similarity needs its two vectors and nothing else.",
+            PAIRS,
+            _change_elsewhere,
+            ("lengths",),
+            roughly,
+            [given(x), given(other)],
+        ),
+        "ends": Row(
+            "1 for the same direction, 0 for a right angle, -1 for opposite directions",
             "Try it with (1, 0), (-1, 0) and (0, 1).",
             mutants("ends", ENDS) + mutants("order", ORDER),
-            same=roughly,
             after=("pairs",),
+            same=roughly,
+            cases=[given(known)],
         ),
-        one_row("same numbers", one, rounded, same=exactly, after=("ends", "order")),
-        Property("float64", same_dtype(given(x.double()), SAME_DTYPE)),
-        Property("input", keeps_arguments(*one, changed=IN_PLACE)),
-    )
-    return Part("cosine_similarity", expected, _cosines, looks, _matrix, _matrix_hint)
+        "order": Row("patches row by row, as they are read"),
+        "same numbers": Row(
+            "as the reference, within 1e-5",
+            "Something is rounded, in half precision, or an epsilon is added that is too large.",
+            after=("ends", "order"),
+            same=partial(agree, tolerance=1e-5),
+        ),
+        "float64": Row("stays float64", look=same_dtype(given(x.double()), SAME_DTYPE)),
+        "input": Row(SAME, look=keeps_arguments(given(x), changed=IN_PLACE)),
+    }
+    cases = [given(x)]
+    return part_of_rows("cosine_similarity", rows, _cosines, cases, read=_matrix, hint=MATRIX_HINT)
 
 
 def _matrix(result: object, args: tuple) -> Tensor:
@@ -233,15 +229,6 @@ def _matrix(result: object, args: tuple) -> Tensor:
     }
     other = "Flatten (rows, columns, dim) to (patches, dim) first, and print the shapes."
     return tensor(result, (rows * columns,) * 2, lambda came: known.get(came, other))
-
-
-def _matrix_hint(message: str, args: tuple) -> str:
-    if {"28", "11"} <= set(re.findall(r"\d+", message)):
-        return "keepdim=True keeps the lengths' axis, so that they divide the vectors row by row."
-    signs = "must match the size", "cannot be multiplied", "must be 2D", "must be a matrix", "batch"
-    if any(sign in message for sign in signs):
-        return "Flatten (rows, columns, dim) to (patches, dim) first; the second one is transposed."
-    return ""
 
 
 # The map: a patch's number, its row of the matrix, and how that is laid out.
@@ -309,36 +296,52 @@ LAYOUTS = {
 }
 MAPS = combined(
     _map,
-    number=("which patch", NUMBERS),
-    values=("values", VALUES),
-    layout=("places", LAYOUTS),
+    number=mutants("which patch", NUMBERS),
+    values=mutants("values", VALUES),
+    layout=mutants("places", LAYOUTS),
 )
 
 
-@cache
-def patch_map(seed: int = 0) -> Part:
-    """Symmetric matrices of two grids; each place is one with row and column swapped, too."""
+MAP_HINT = hints(
+    {
+        "is invalid for input of size": (
+            "The grid is given: its number of patches alone does not tell rows and columns."
+        ),
+        "out of bounds": (
+            "The matrix has a row for each patch: number row * columns + column, from 0."
+        ),
+    }
+)
+
+
+@as_check
+def check_patch_map(seed: int = 0) -> Part:
+    """All findings on the map of one patch's similarities.
+
+    Args:
+        function: ``function(similarity, grid, place)`` with the matrix ``(P, P)``, the grid's
+            (rows, columns) and the patch's (row, column), both from 0; it returns
+            ``(rows, columns)``. Each place is one with row and column swapped, too.
+        seed: decides the matrix.
+    """
     random = torch.Generator().manual_seed(seed)
     cases = []
     for grid, place in (((5, 8), (3, 2)), ((5, 8), (1, 4)), ((9, 4), (2, 1))):
         half = 2 * torch.rand(math.prod(grid), math.prod(grid), generator=random) - 1
         matrix = half.triu(1) + half.triu(1).T
         cases.append(given(matrix.fill_diagonal_(1), grid, place))
-    expected = {
-        "runs": "(rows, columns) from the matrix",
-        "which patch": "the one in the given row and column",
-        "places": "each value where its patch lies",
-        "values": "are the matrix's own",
-        "input": "is the same after the call as before",
+    rows = {
+        "runs": Row("(rows, columns) from the matrix", view=len),
+        "which patch": Row(
+            "the one in the given row and column",
+            "One row of the matrix, reshaped, is all: number row * columns + column.",
+            MAPS,
+        ),
+        "places": Row("each value where its patch lies"),
+        "values": Row("are the matrix's own"),
+        "input": Row(SAME, look=keeps_arguments(cases[0], changed=IN_PLACE)),
     }
-    rows = "which patch", "places", "values"
-    other = "One row of the matrix, reshaped, is all: number row * columns + column."
-    looks = (
-        one_row("runs", cases, "", view=len),
-        Look(rows, cases, other, MAPS),
-        Property("input", keeps_arguments(cases[0], changed=IN_PLACE)),
-    )
-    return Part("patch_map", expected, _map(), looks, _one_map, _map_hint)
+    return part_of_rows("patch_map", rows, _map(), cases, read=_one_map, hint=MAP_HINT)
 
 
 def _one_map(result: object, args: tuple) -> Tensor:
@@ -350,11 +353,3 @@ def _one_map(result: object, args: tuple) -> Tensor:
     }
     other = "One row of the matrix, reshaped to (rows, columns)."
     return tensor(result, grid, lambda came: known.get(came, other))
-
-
-def _map_hint(message: str, args: tuple) -> str:
-    if "is invalid for input of size" in message:
-        return "The grid is given: its number of patches alone does not tell rows and columns."
-    if "out of bounds" in message:
-        return "The matrix has a row for each patch: number row * columns + column, from 0."
-    return ""

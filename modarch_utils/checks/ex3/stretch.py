@@ -1,39 +1,28 @@
 """Exercise 3, stretch parts: an object by the first principal component, partners by similarity."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modarch_utils.checks.core import Look, Part, Report, Unusable, given, one_row, tensor
-from modarch_utils.checks.ex3.combine import combined
+from modarch_utils.checks.core import (
+    Part,
+    Row,
+    Unusable,
+    as_check,
+    combined,
+    each,
+    given,
+    mutants,
+    part_of_rows,
+    tensor,
+)
 
 GRID, DIM = (7, 10), 6
 ONE, TWO = (3, 4), (6, 9)
 """The grids of two pictures."""
-
-
-def check_foreground(function: Callable[[Tensor], Tensor], seed: int = 0) -> Report:
-    """Findings on an object cut out by the first principal component (Oquab et al., figure 1).
-
-    Args:
-        function: from ``(rows, columns, dim)`` to ``(rows, columns)`` bool.
-        seed: decides the features and the objects' places.
-    """
-    return foreground(seed).check(function)
-
-
-def check_partners(function: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> Report:
-    """Findings on the most similar patch of another picture.
-
-    Args:
-        function: from ``(rows, columns, dim)`` and ``(rows2, columns2, dim)`` to
-            ``(rows, columns, 2)`` whole numbers: row and column in the second grid.
-        seed: decides the features.
-    """
-    return partners(seed).check(function)
 
 
 def _cut_out(x: Tensor) -> Tensor:
@@ -47,9 +36,14 @@ def _without_corner(mask: Tensor) -> Tensor:
     return mask ^ mask[-1, -1]
 
 
-@cache
-def foreground(seed: int = 0) -> Part:
-    """Centred features of six scenes with an object each, and the same with a vector added."""
+@as_check
+def check_foreground(seed: int = 0) -> Part:
+    """Findings on an object cut out by the first principal component (Oquab et al., figure 1).
+
+    Args:
+        function: from ``(rows, columns, dim)`` to ``(rows, columns)`` bool.
+        seed: decides the features, centred and with a vector added, and the objects' places.
+    """
     random = torch.Generator().manual_seed(seed)
     noise = partial(torch.randn, generator=random)
     scenes, shifted = [], []
@@ -61,33 +55,31 @@ def foreground(seed: int = 0) -> Part:
         x = mask * F.normalize(noise(DIM), dim=0) + 0.15 * noise(*GRID, DIM)
         scenes.append(given(x - x.mean((0, 1))))
         shifted.append(given(x - x.mean((0, 1)) + 30 * noise(DIM)))
-    expected = {
-        "runs": "(rows, columns) bool",
-        "object": "cut out by the component along which patches differ most",
-        "centred": "a vector that all patches share changes nothing",
-        "sign": "the object is True, and what touches the border is not",
+    either = each(_without_corner)
+    rows = {
+        "runs": Row("(rows, columns) bool", view=len),
+        "object": Row(
+            "cut out by the component along which patches differ most",
+            "The first component is the first row of Vh (or of components_): project each patch on "
+            "it, and cut at 0.",
+            view=either,
+        ),
+        "centred": Row(
+            "a vector that all patches share changes nothing",
+            "The mean over all patches is not subtracted: then the first direction is the mean's.",
+            view=either,
+            after=("object",),
+            cases=shifted,
+        ),
+        "sign": Row(
+            "the object is True, and what touches the border is not",
+            "A component's sign is arbitrary: turn it where more of the border than of the inner "
+            "patches is True.",
+            {"It is the wrong way round.": lambda x: ~_cut_out(x)},
+            after=("object",),
+        ),
     }
-    first = (
-        "The first component is the first row of Vh (or of components_): project each patch on "
-        "it, and cut at 0."
-    )
-    mean = "The mean over all patches is not subtracted: then the first direction is the mean's."
-    sign = (
-        "A component's sign is arbitrary: turn it where more of the border than of the inner "
-        "patches is True."
-    )
-    turned = {"It is the wrong way round.": lambda x: ~_cut_out(x)}
-
-    def either(masks: list[Tensor]) -> list[Tensor]:
-        return [*map(_without_corner, masks)]
-
-    looks = (
-        one_row("runs", scenes, "", view=len),
-        one_row("object", scenes, first, view=either),
-        one_row("centred", shifted, mean, view=either, after=("object",)),
-        one_row("sign", scenes, sign, turned, after=("object",)),
-    )
-    return Part("foreground", expected, _cut_out, looks, _mask)
+    return part_of_rows("foreground", rows, _cut_out, scenes, read=_mask)
 
 
 def _mask(result: object, args: tuple) -> Tensor:
@@ -125,7 +117,7 @@ def _pairs(
 
 PARTNERS = combined(
     _pairs,
-    alike=(
+    alike=mutants(
         "partner",
         {
             "The second picture's vectors are not normalised: the longest win.": (
@@ -137,7 +129,7 @@ PARTNERS = combined(
             "These are the least similar: argmax, not argmin.": lambda a, b: -_cosine(a, b),
         },
     ),
-    place=(
+    place=mutants(
         "place",
         {
             "Column and row are swapped: (row, column).": (
@@ -154,26 +146,30 @@ PARTNERS = combined(
 )
 
 
-@cache
-def partners(seed: int = 0) -> Part:
-    """Patches of unequal length; those of the first picture are like some of the second."""
+@as_check
+def check_partners(seed: int = 0) -> Part:
+    """Findings on the most similar patch of another picture.
+
+    Args:
+        function: from ``(rows, columns, dim)`` and ``(rows2, columns2, dim)`` to
+            ``(rows, columns, 2)`` whole numbers: row and column in the second grid.
+        seed: decides the features, of unequal length; each of the first are like one of the second.
+    """
     random = torch.Generator().manual_seed(seed)
     noise = partial(torch.randn, generator=random)
     b = noise(*TWO, DIM) * (1.5 * noise(*TWO, 1)).exp()
     a = b.flatten(0, 1)[torch.randperm(TWO[0] * TWO[1], generator=random)[: ONE[0] * ONE[1]]]
     a = F.normalize(a, dim=1) + 0.05 * noise(len(a), DIM)
-    expected = {
-        "runs": "(rows, columns, 2), whole numbers",
-        "partner": "the patch with the largest cosine",
-        "place": "its row and column in the second grid",
+    rows = {
+        "runs": Row("(rows, columns, 2), whole numbers", view=len),
+        "partner": Row(
+            "the patch with the largest cosine",
+            "Not the most similar ones: one row of cosines for each patch, its largest entry.",
+            PARTNERS,
+        ),
+        "place": Row("its row and column in the second grid"),
     }
-    cases = [given(a.view(*ONE, DIM), b)]
-    other = "Not the most similar ones: one row of cosines for each patch, its largest entry."
-    looks = (
-        one_row("runs", cases, "", view=len),
-        Look(("partner", "place"), cases, other, PARTNERS),
-    )
-    return Part("partners", expected, _pairs(), looks, _whole)
+    return part_of_rows("partners", rows, _pairs(), [given(a.view(*ONE, DIM), b)], read=_whole)
 
 
 def _whole(result: object, args: tuple) -> Tensor:

@@ -10,12 +10,23 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from modarch_utils.checks.core import Part, Report, near, one_row, returned, tensor
+from modarch_utils.checks.core import (
+    Part,
+    Report,
+    Row,
+    each,
+    near,
+    part_of_rows,
+    returned,
+    seeded,
+    tensor,
+)
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 
 DIM, LAYERS = 12, 2
@@ -56,16 +67,14 @@ def check_patch_grid(function: Callable[[nn.Module, Tensor], Tensor], seed: int 
             ``(N, rows, columns, dim)``.
         seed: decides weights and pictures.
     """
-    reports = []
-    with torch.random.fork_rng(devices=[]):
+    with seeded(seed):
+        reports = []
         for base in BASES:
-            student = patch_grid(seed, base).check(
-                lambda model, pixels, *_: function(model, pixels)
-            )
-            if student.findings[0].passed:
-                return student
-            reports.append(student)
-    return reports[0]
+            part = patch_grid(seed, base)
+            reports.append(part.check(lambda model, pixels, *_: function(model, pixels)))
+            if reports[-1].findings[0].passed:
+                return reports[-1]
+        return reports[0]
 
 
 def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
@@ -84,11 +93,6 @@ def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
     if case.double:
         ours.double(), theirs.double()
     return ours.eval(), theirs
-
-
-def each(key: str) -> Callable[[list[dict]], list]:
-    """A view: this entry of each result."""
-    return lambda results: [found[key] for found in results]
 
 
 # Where a network's vectors can be taken from, and how they can be laid out.
@@ -198,10 +202,15 @@ REGISTERS = NO_REGISTERS | {
 
 @cache
 def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
-    """Networks like `base`, with one thing changed at a time.
+    """Functions take this package's network, too: ``function(model, pixel_values, case, ours)``."""
+    options = {"read": _read, "hint": _hint, "otherwise": "Print the shape after every line."}
+    with seeded(seed):
+        rows = _rows(base)
+        return part_of_rows("patch_grid", rows, _patches(), rows["runs"].cases, **options)
 
-    Functions take this package's network, too: ``function(model, pixel_values, case, ours)``.
-    """
+
+def _rows(base: Case) -> dict[str, Row]:
+    """Networks like `base`, with one thing changed at a time."""
 
     def network(**changes: object) -> Callable:
         case = replace(base, **changes)
@@ -211,57 +220,85 @@ def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
         pixels = torch.randn(case.pictures, 3, *sides, dtype=dtype)
         return lambda: (copy.deepcopy(theirs), pixels.clone(), case, ours)
 
-    expected = {
-        "runs": "(N, rows, columns, dim) from pixels (N, 3, H, W)",
-        "without registers": "the class token is dropped, and nothing else",
-        "registers": "R of them, 1 to 8, are dropped along with the class token",
-        "places": "the patch in row r and column c is at [:, r, c]",
-        "last layer": "the network's last word, after its last normalisation",
-        "not square": "H // patch rows, W // patch columns",
-        "rest": "pixels that fill no patch are left out, as the network does",
-        "patch size": "is the network's",
-        "one picture": "keeps its axis N",
-        "inference": "dropout is off, also if the network comes in training mode",
-        "no graph": "the result asks for no gradient",
-        "float64": "a network in float64 gives float64",
-    }
     other = (
         "Return the patches of last_hidden_state as they are: nothing added, averaged or scaled. "
         "Was the network changed?"
     )
     fixed = "The number of registers is fixed in the code: the model's config knows it."
-    same = "Something in the code is fixed that depends on the network or on the picture's size."
-    noise = "Other numbers at every call, dropout is at work: call model.eval() first."
-    graph = (
-        "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
-        "torch.inference_mode()."
-    )
-    dtype = "Convert nothing: the network's dtype is the result's."
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        plain = [network()]
-        several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
-        oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
-        rows = (
-            ("last layer", "layer", plain, other, SOURCES),
-            ("places", "layout", plain, other, PLACES),
-            ("without registers", "start", [network(registers=0)], fixed, NO_REGISTERS),
-            ("registers", "start", several, fixed, REGISTERS),
-            ("not square", "layout", oblong, same, {}),
-            ("rest", "layout", [network(rest=(3, 2))], same, {}),
-            ("patch size", "layout", [network(patch=base.patch + 2)], same, {}),
-            ("one picture", "layout", [network(pictures=1)], same, {}),
-            ("inference", "layout", [network(dropout=0.5)], noise, {}),
-            ("no graph", "graph", plain, graph, {}),
-            ("float64", "dtype", [network(double=True)], dtype, {}),
+    start, layout = each(itemgetter("start")), each(itemgetter("layout"))
+    after = ("last layer", "places")
+
+    def still(expected: str, *cases: Callable, words: str = "") -> Row:
+        """A row about networks or pictures that change nothing about the layout."""
+        words = words or (
+            "Something in the code is fixed that depends on the network or on the picture's size."
         )
-    looks = [one_row("runs", plain, "", view=len)]
-    for name, of, cases, otherwise, known in rows:
-        after = ("last layer",) if of in ("start", "layout") else ()
-        carries = name in ("last layer", "places")
-        looks.append(one_row(name, cases, otherwise, known, each(of), after=after, carries=carries))
-    otherwise = "Print the shape after every line."
-    return Part("patch_grid", expected, _patches(), tuple(looks), _read, _hint, otherwise)
+        return Row(expected, words, (), layout, after, cases=cases)
+
+    several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
+    return {
+        "runs": Row(
+            "(N, rows, columns, dim) from pixels (N, 3, H, W)", view=len, cases=[network()]
+        ),
+        "without registers": Row(
+            "the class token is dropped, and nothing else",
+            fixed,
+            NO_REGISTERS,
+            start,
+            after,
+            cases=[network(registers=0)],
+        ),
+        "registers": Row(
+            "R of them, 1 to 8, are dropped along with the class token",
+            fixed,
+            REGISTERS,
+            start,
+            after,
+            cases=several,
+        ),
+        "places": Row(
+            "the patch in row r and column c is at [:, r, c]",
+            other,
+            PLACES,
+            layout,
+            after[:1],
+            carries=True,
+        ),
+        "last layer": Row(
+            "the network's last word, after its last normalisation",
+            other,
+            SOURCES,
+            each(itemgetter("layer")),
+            carries=True,
+        ),
+        "not square": still(
+            "H // patch rows, W // patch columns",
+            network(grid=(4, 9)),  # 36 is also 6 · 6
+            network(grid=(7, 3)),
+        ),
+        "rest": still(
+            "pixels that fill no patch are left out, as the network does", network(rest=(3, 2))
+        ),
+        "patch size": still("is the network's", network(patch=base.patch + 2)),
+        "one picture": still("keeps its axis N", network(pictures=1)),
+        "inference": still(
+            "dropout is off, also if the network comes in training mode",
+            network(dropout=0.5),
+            words="Other numbers at every call, dropout is at work: call model.eval() first.",
+        ),
+        "no graph": Row(
+            "the result asks for no gradient",
+            "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
+            "torch.inference_mode().",
+            view=each(itemgetter("graph")),
+        ),
+        "float64": Row(
+            "a network in float64 gives float64",
+            "Convert nothing: the network's dtype is the result's.",
+            view=each(itemgetter("dtype")),
+            cases=[network(double=True)],
+        ),
+    }
 
 
 # Shapes and errors.

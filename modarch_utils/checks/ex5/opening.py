@@ -1,11 +1,10 @@
 """Exercise 5, opening a folder: how pictures are prepared, and which numbers are the features."""
 
 from collections.abc import Callable
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from itertools import count
 from operator import attrgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 
 import torch
 from PIL import Image
@@ -29,6 +28,7 @@ from modarch_utils.checks.core import (
     hints,
     kind,
     mutants,
+    new_folder,
     part_of_rows,
     returned,
     wrong,
@@ -65,12 +65,6 @@ def check_open_dino(seed: int = 0) -> Part:
         seed: decides weights, means and pictures.
     """
     return _part("open_dino", folders.dino_folders, "the class token, normalised", seed)
-
-
-@cache
-def _place() -> TemporaryDirectory:
-    """Where the folders are, until Python ends."""
-    return TemporaryDirectory()
 
 
 HINT = hints(
@@ -267,7 +261,7 @@ SIZES: dict[str, Callable[[Image.Image, Look], Tensor]] = {
 
 
 def _part(title: str, make: Callable[[Path], list[Folder]], features: str, seed: int) -> Part:
-    saved = {folder.path: folder for folder in make(Path(mkdtemp(dir=_place().name)))}
+    saved = {folder.path: folder for folder in make(new_folder())}
     looks = [folder.look for folder in saved.values()]
     other, numbers, frames = next(iter(saved.values())).other, count(), {}
     for words, change in FRAMES.items():  # some of them leave these folders as they are, or agree

@@ -1,9 +1,6 @@
 """What exercise 3 asks for, and what answers give on inputs that are not the checks'."""
 
-import atexit
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,31 +8,23 @@ import torch
 from transformers import BitImageProcessor
 
 from modarch_utils.checks import ex3
-from modarch_utils.checks.core import TRY
-from modarch_utils.checks.ex3 import loading, similarity, stretch, tokens
+from modarch_utils.checks.core import TRY, new_folder
+from modarch_utils.checks.ex3 import stretch, tokens
 from tests.checks.answers import Graded, outcome
-
-PLACE = TemporaryDirectory()
-atexit.register(PLACE.cleanup)
 
 
 @cache
 def folders(seed):
     """Two saved networks with their processors."""
-    saved = []
+    saved, place = [], new_folder()
     for registers in (0, 2):
         torch.manual_seed(seed)
         _, theirs = tokens.networks(tokens.Case(registers=registers, dropout=0.2))
-        saved.append(Path(PLACE.name) / f"{seed}-{registers}")
+        saved.append(place / f"{seed}-{registers}")
         theirs.save_pretrained(saved[-1])
         processor = BitImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6])
         processor.save_pretrained(saved[-1])
     return saved
-
-
-@cache
-def load_part(seed):
-    return loading.loading(Path(PLACE.name), seed)
 
 
 def load(function, seed):
@@ -127,13 +116,15 @@ DRAWING = frozenset(
     {TRY, "Rows go down, columns to the right, each as large as its patch."}
 )  # words that name no mistake
 
-GRADED = {
-    "load": Graded(ex3.check_load, load, load_part),
-    "to_input": Graded(ex3.check_to_input, to_input, loading.to_input),
+CHECKS = {
+    "load": (ex3.check_load, load),
+    "to_input": (ex3.check_to_input, to_input),
+    "cosine_similarity": (ex3.check_cosine, cosine_similarity),
+    "patch_map": (ex3.check_patch_map, patch_map),
+    "foreground": (stretch.check_foreground, foreground),
+    "partners": (stretch.check_partners, partners),
+}
+GRADED = {name: Graded(check, outputs, check.part) for name, (check, outputs) in CHECKS.items()} | {
     "patch_grid": Graded(ex3.check_patch_grid, patch_grid, tokens.patch_grid),
-    "cosine_similarity": Graded(ex3.check_cosine, cosine_similarity, similarity.cosine),
-    "patch_map": Graded(ex3.check_patch_map, patch_map, similarity.patch_map),
     "draw_map": Graded(ex3.check_draw_map, draw_map, words=DRAWING),
-    "foreground": Graded(stretch.check_foreground, foreground, stretch.foreground),
-    "partners": Graded(stretch.check_partners, partners, stretch.partners),
 }

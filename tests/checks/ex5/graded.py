@@ -2,13 +2,12 @@
 
 import random
 from functools import cache, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from modarch_utils.checks import ex5
+from modarch_utils.checks.core import new_folder, seeded
 from modarch_utils.checks.ex5 import folders, stretch
 from tests.checks.answers import Graded, outcome
 
@@ -29,16 +28,14 @@ class Clock:
 
 @cache
 def saved(make, seed):
-    """Folders with networks, which stay until Python ends, and a place for them."""
-    place = TemporaryDirectory()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make(Path(place.name)), place
+    """Folders with networks."""
+    with seeded(seed):
+        return make(new_folder())
 
 
 def opened(make, function, seed):
     found = []
-    for folder in saved(make, seed)[0]:
+    for folder in saved(make, seed):
         pair = outcome(function, folder.path)
         if not isinstance(pair, tuple):
             return pair
@@ -136,17 +133,15 @@ def mean_and_error(function, seed):
     return [outcome(function, draw.uniform(size=n).tolist()) for n in range(6)]
 
 
-GRADED = {
-    function: Graded(check, outputs, check.part)
-    for function, check, outputs in (
-        ("open_timm", ex5.check_open_timm, partial(opened, folders.timm_folders)),
-        ("open_dino", ex5.check_open_dino, partial(opened, folders.dino_folders)),
-        ("extract", ex5.check_extract, extract),
-        ("svm_accuracy", ex5.check_svm_accuracy, svm_accuracy),
-        ("milliseconds_per_picture", ex5.check_time, milliseconds_per_picture),
-        ("compare", ex5.check_compare, compare),
-        ("choose_strength", stretch.check_choose_strength, choose_strength),
-        ("knn_accuracy", stretch.check_knn, knn_accuracy),
-        ("mean_and_error", stretch.check_mean_and_error, mean_and_error),
-    )
+CHECKS = {
+    "open_timm": (ex5.check_open_timm, partial(opened, folders.timm_folders)),
+    "open_dino": (ex5.check_open_dino, partial(opened, folders.dino_folders)),
+    "extract": (ex5.check_extract, extract),
+    "svm_accuracy": (ex5.check_svm_accuracy, svm_accuracy),
+    "milliseconds_per_picture": (ex5.check_time, milliseconds_per_picture),
+    "compare": (ex5.check_compare, compare),
+    "choose_strength": (stretch.check_choose_strength, choose_strength),
+    "knn_accuracy": (stretch.check_knn, knn_accuracy),
+    "mean_and_error": (stretch.check_mean_and_error, mean_and_error),
 }
+GRADED = {name: Graded(check, outputs, check.part) for name, (check, outputs) in CHECKS.items()}
