@@ -11,9 +11,9 @@ from modarch_utils.checks.core import (
     RIGHT,
     Part,
     Property,
-    Report,
     Seen,
     agree,
+    as_check,
     call,
     given,
     one_row,
@@ -22,28 +22,6 @@ from modarch_utils.checks.core import (
     wrong,
 )
 from modarch_utils.models.convnext import Block
-
-
-def check_grn(function: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int = 0) -> Report:
-    """Findings on Global Response Normalization (Woo et al. 2023, section 4.2) as a function.
-
-    Args:
-        function: ``grn(x, gamma, beta)`` with ``x`` ``(N, H, W, C)``, gamma and beta ``(C,)``.
-        seed: decides the inputs.
-    """
-    return grn(seed).check(function)
-
-
-def check_from_timm(function: Callable[[nn.Module], nn.Module], seed: int = 0) -> Report:
-    """Findings on a function that brings timm's weights into the student's block.
-
-    Args:
-        function: from a ``timm.models.convnext.ConvNeXtBlock`` to a block with the same numbers.
-        seed: decides weights and inputs.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return from_timm().check(function)
 
 
 def _grn(
@@ -60,8 +38,14 @@ def _grn(
     return function
 
 
-def grn(seed: int = 0) -> Part:
-    """GRN with one parameter after the other at work, then with two samples."""
+@as_check
+def check_grn(seed: int = 0) -> Part:
+    """Findings on Global Response Normalization (Woo et al. 2023, section 4.2) as a function.
+
+    Args:
+        function: ``function(x, gamma, beta)`` with ``x`` ``(N, H, W, C)``, gamma and beta ``(C,)``.
+        seed: decides the inputs: one parameter after the other is at work, then two samples.
+    """
     random = torch.Generator().manual_seed(seed)
     noise = partial(torch.randn, generator=random, dtype=torch.float64)
     x, gamma, beta, zero = noise(2, 6, 5, 8), noise(8), noise(8), torch.zeros(8).double()
@@ -110,8 +94,14 @@ def _converted(*without: str) -> Callable[[nn.Module], nn.Module]:
     return convert
 
 
-def from_timm() -> Part:
-    """One of timm's blocks with weights from torch's global generator."""
+@as_check
+def check_from_timm(seed: int = 0) -> Part:
+    """Findings on a function that brings timm's weights into the student's block.
+
+    Args:
+        function: from a ``timm.models.convnext.ConvNeXtBlock`` to a block with the same numbers.
+        seed: decides weights and inputs.
+    """
     kept, x = ConvNeXtBlock(12).state_dict(), torch.randn(2, 12, 9, 8)
     for value in kept.values():
         value.normal_(std=0.5)  # at 1e-6 gamma would hide what is missing

@@ -15,9 +15,9 @@ from modarch_utils.checks.core import (
     Look,
     Part,
     Property,
-    Report,
     Unusable,
     agree,
+    as_check,
     given,
     keeps_arguments,
     keeps_no_state,
@@ -31,26 +31,6 @@ MULTIPLE = 32
 FIRST, LAST = (dict(zip(KEYS, ends, strict=True)) for ends in ((128, 5, 0.0), (256, 15, 0.4)))
 EPOCHS, STAGES = 150, 3
 """With FIRST and LAST, the lesson's schedule."""
-
-
-def check_three_stages(function: Callable[[int], dict]) -> Report:
-    """All findings on the lesson's schedule: 128, 192, 256 pixels, 50 epochs each.
-
-    Args:
-        function: from an epoch, 0 to 149, to image_size, randaugment and mixup.
-    """
-    return three_stages().check(lambda epoch, *_: function(epoch))
-
-
-def check_schedule(function: Callable[[int, int, int, dict, dict], dict], seed: int = 0) -> Report:
-    """All findings on the general schedule.
-
-    Args:
-        function: ``function(epoch, total_epochs, num_stages, first, last)``; first and last are
-            dictionaries like the one that it returns.
-        seed: decides the settings that it is tried with.
-    """
-    return progressive_schedule(seed).check(function)
 
 
 # A schedule is made of three pieces. A mistake is another piece.
@@ -304,8 +284,13 @@ def _looks(epochs: Sequence[Case], number: int, edges: str, known: Known, **afte
 OTHERWISE = "This epoch exists: no error may come. Is another number fixed in the code?"
 
 
-def three_stages() -> Part:
-    """The lesson's schedule; its functions take the general one's arguments."""
+@partial(as_check, adapt=lambda function: lambda epoch, *_: function(epoch))
+def check_three_stages(seed: int = 0) -> Part:
+    """All findings on the lesson's schedule: 128, 192, 256 pixels, 50 epochs each.
+
+    Args:
+        function: from an epoch, 0 to 149, to image_size, randaugment and mixup.
+    """
     ends = EPOCHS, STAGES, FIRST, LAST
     epochs = [given(epoch, *ends) for epoch in range(EPOCHS)]
 
@@ -332,8 +317,15 @@ def three_stages() -> Part:
     return Part("three_stages", expected, schedule(), looks, _settings, otherwise=OTHERWISE)
 
 
-def progressive_schedule(seed: int = 0) -> Part:
-    """The general schedule, tried with settings that the seed decides."""
+@as_check
+def check_schedule(seed: int = 0) -> Part:
+    """All findings on the general schedule.
+
+    Args:
+        function: ``function(epoch, total_epochs, num_stages, first, last)``; first and last are
+            dictionaries like the one that it returns.
+        seed: decides the settings that it is tried with.
+    """
     draw = random.Random(seed)
     size = draw.randint(2, 4)
     # A third of the way from size to larger needs rounding, and a quarter does not.

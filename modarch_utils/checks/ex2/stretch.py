@@ -8,32 +8,12 @@ from fractions import Fraction
 from modarch_utils.checks.core import (
     Case,
     Part,
-    Report,
     Unusable,
+    as_check,
     given,
     number,
     one_row,
 )
-
-
-def check_share_of_pixels(function: Callable[[Callable, int], float], seed: int = 0) -> Report:
-    """Findings on the pixels of a schedule, relative to its largest size throughout.
-
-    Args:
-        function: ``function(schedule, total_epochs)``; schedule goes from an epoch to a dictionary.
-        seed: decides the schedules that it is tried with.
-    """
-    return share_of_pixels(seed).check(function)
-
-
-def check_batch_size(function: Callable[[int, int, int], int], seed: int = 0) -> Report:
-    """Findings on the batch that fits into the memory of a larger size.
-
-    Args:
-        function: ``function(image_size, largest_size, largest_batch)``.
-        seed: decides the sizes that it is tried with.
-    """
-    return batch_size(seed).check(function)
 
 
 def _scheduled(lengths: list[int], sizes: list[int]) -> Case:
@@ -61,8 +41,14 @@ def _share(
     return function
 
 
-def share_of_pixels(seed: int = 0) -> Part:
-    """Schedules whose stages are of equal length, of others, in another order, and one alone."""
+@as_check
+def check_share_of_pixels(seed: int = 0) -> Part:
+    """Findings on the pixels of a schedule, relative to its largest size throughout.
+
+    Args:
+        function: ``function(schedule, total_epochs)``; schedule goes from an epoch to a dictionary.
+        seed: decides the schedules that it is tried with.
+    """
     draw = random.Random(seed)
     lengths = [draw.randint(2, 9), draw.randint(20, 40), draw.randint(50, 60)]
     right, first = _share(), ("three stages",)
@@ -100,8 +86,14 @@ def _batch(power: int = 2, least: int = 8, to: Callable = math.floor, unit: int 
     return function
 
 
-def batch_size(seed: int = 0) -> Part:
-    """Sizes with a whole ratio, with none, with ratios of all kinds, and a picture too large."""
+@as_check
+def check_batch_size(seed: int = 0) -> Part:
+    """Findings on the batch that fits into the memory of a larger size.
+
+    Args:
+        function: ``function(image_size, largest_size, largest_batch)``.
+        seed: decides the sizes that it is tried with.
+    """
     draw = random.Random(seed)
     sizes = [(draw.randrange(64, 250), 256, draw.randrange(8, 200)) for _ in range(200)]
     side = {"More would fit: a picture of half the side has a quarter.": _batch(power=1)}

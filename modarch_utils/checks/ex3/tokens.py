@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from modarch_utils.checks.core import (
+    Known,
     Part,
     Report,
     Row,
@@ -225,79 +226,60 @@ def _rows(base: Case) -> dict[str, Row]:
         "Was the network changed?"
     )
     fixed = "The number of registers is fixed in the code: the model's config knows it."
-    start, layout = each(itemgetter("start")), each(itemgetter("layout"))
-    after = ("last layer", "places")
+    same = "Something in the code is fixed that depends on the network or on the picture's size."
+    noise = "Other numbers at every call, dropout is at work: call model.eval() first."
+    graph = (
+        "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
+        "torch.inference_mode()."
+    )
+    dtype = "Convert nothing: the network's dtype is the result's."
+    first = {"layout": ("last layer",), "start": ("last layer", "places")}
 
-    def still(expected: str, *cases: Callable, words: str = "") -> Row:
-        """A row about networks or pictures that change nothing about the layout."""
-        words = words or (
-            "Something in the code is fixed that depends on the network or on the picture's size."
-        )
-        return Row(expected, words, (), layout, after, cases=cases)
+    def row(
+        expected: str, otherwise: str, of: str, *cases: Callable, known: Known | tuple = ()
+    ) -> Row:
+        carries = known in (SOURCES, PLACES)
+        view, after = each(itemgetter(of)), first.get(of, ())
+        return Row(expected, otherwise, known, view, after, cases=cases, carries=carries)
 
+    plain, bare = [network()], network(registers=0)
     several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
+    oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
     return {
-        "runs": Row(
-            "(N, rows, columns, dim) from pixels (N, 3, H, W)", view=len, cases=[network()]
+        "runs": Row("(N, rows, columns, dim) from pixels (N, 3, H, W)", view=len, cases=plain),
+        "without registers": row(
+            "the class token is dropped, and nothing else", fixed, "start", bare, known=NO_REGISTERS
         ),
-        "without registers": Row(
-            "the class token is dropped, and nothing else",
-            fixed,
-            NO_REGISTERS,
-            start,
-            after,
-            cases=[network(registers=0)],
-        ),
-        "registers": Row(
+        "registers": row(
             "R of them, 1 to 8, are dropped along with the class token",
             fixed,
-            REGISTERS,
-            start,
-            after,
-            cases=several,
+            "start",
+            *several,
+            known=REGISTERS,
         ),
-        "places": Row(
-            "the patch in row r and column c is at [:, r, c]",
-            other,
-            PLACES,
-            layout,
-            after[:1],
-            carries=True,
+        "places": row(
+            "the patch in row r and column c is at [:, r, c]", other, "layout", known=PLACES
         ),
-        "last layer": Row(
-            "the network's last word, after its last normalisation",
-            other,
-            SOURCES,
-            each(itemgetter("layer")),
-            carries=True,
+        "last layer": row(
+            "the network's last word, after its last normalisation", other, "layer", known=SOURCES
         ),
-        "not square": still(
-            "H // patch rows, W // patch columns",
-            network(grid=(4, 9)),  # 36 is also 6 · 6
-            network(grid=(7, 3)),
+        "not square": row("H // patch rows, W // patch columns", same, "layout", *oblong),
+        "rest": row(
+            "pixels that fill no patch are left out, as the network does",
+            same,
+            "layout",
+            network(rest=(3, 2)),
         ),
-        "rest": still(
-            "pixels that fill no patch are left out, as the network does", network(rest=(3, 2))
-        ),
-        "patch size": still("is the network's", network(patch=base.patch + 2)),
-        "one picture": still("keeps its axis N", network(pictures=1)),
-        "inference": still(
+        "patch size": row("is the network's", same, "layout", network(patch=base.patch + 2)),
+        "one picture": row("keeps its axis N", same, "layout", network(pictures=1)),
+        "inference": row(
             "dropout is off, also if the network comes in training mode",
+            noise,
+            "layout",
             network(dropout=0.5),
-            words="Other numbers at every call, dropout is at work: call model.eval() first.",
         ),
-        "no graph": Row(
-            "the result asks for no gradient",
-            "Every picture keeps all its layers in memory: compute under torch.no_grad() or "
-            "torch.inference_mode().",
-            view=each(itemgetter("graph")),
-        ),
-        "float64": Row(
-            "a network in float64 gives float64",
-            "Convert nothing: the network's dtype is the result's.",
-            view=each(itemgetter("dtype")),
-            cases=[network(double=True)],
-        ),
+        "no graph": row("the result asks for no gradient", graph, "graph"),
+        "float64": row("a network in float64 gives float64", dtype, "dtype", network(double=True)),
     }
 
 

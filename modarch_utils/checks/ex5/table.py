@@ -35,7 +35,6 @@ LOAD, COLD, PREPARE, NETWORK = 2.5, 3.0, 0.0211, 0.0107
 """Seconds: opening; the first batch; preparing a picture; the network, for a picture."""
 FITS = (0.7, 1.9)
 """Seconds of fitting an SVM, by turns."""
-ROUNDED = 1e-3
 APART = 0.11  # at most, the shares of two right answers
 
 
@@ -166,23 +165,41 @@ def _passes(results: list[tuple[dict, Stage]]) -> str:
     return "more" if max(often[number] for number in range(TRAIN)) > 1 else "once"
 
 
-def _time(key: str, *words: object) -> Row:
-    """A row about a time."""
-
-    def view(results: list[tuple[dict, Stage]]) -> float | str:
-        return results[0][0][key]
-
-    return Row(*words, view, ("own preparation",), partial(agree, tolerance=ROUNDED))
-
-
-BATCHES = (2, 4, 5, 8, 10, 15, 16, 20, 25, TEST, 50, TRAIN)
+BATCHES = np.array([2, 4, 5, 8, 10, 15, 16, 20, 25, TEST, 50, TRAIN])
 FEATURES = COLD + (TRAIN + TEST) * (PREPARE + NETWORK)
 """Seconds of all features."""
-TOGETHER = "Preparing and the network are timed together: each by itself."
-WHOLE = "This is the time of a whole batch: divide by its pictures."
-UNIT = "These are seconds: times 1000."
 THOUSANDTHS = "These are milliseconds: seconds are asked for."
-ALONE = "More, or less, is timed than {} alone, warm: time it by itself, as in part 5."
+
+
+def _time(key: str, expected: str, otherwise: str, known: dict[str, object]) -> Row:
+    """A row about a time; its mistakes are other times, one or several, or functions."""
+
+    def made(some: object) -> tuple[Callable, ...]:
+        return (some,) if callable(some) else tuple(_row(**{key: t}) for t in np.ravel(some))
+
+    return Row(
+        expected,
+        otherwise,
+        {words: made(some) for words, some in known.items()},
+        lambda results: results[0][0][key],
+        ("own preparation",),
+        partial(agree, tolerance=1e-3),
+    )
+
+
+def _per_picture(key: str, seconds: float, whose: str, alone: str, known: dict[str, object]) -> Row:
+    """A row about milliseconds for a picture."""
+    otherwise = (
+        f"More, or less, is timed than {alone} alone, warm: time it by itself, as in part 5."
+    )
+    usual = {
+        "Preparing and the network are timed together: each by itself.": 1e3 * (PREPARE + NETWORK),
+        "These are seconds: times 1000.": seconds,
+        "This is the time of a whole batch: divide by its pictures.": 1e3 * BATCHES * seconds,
+    }
+    return _time(key, f"milliseconds for a picture, of {whose} alone", otherwise, usual | known)
+
+
 ROWS = {
     "keys": Row(f"a dictionary with {', '.join(KEYS)}", view=len),
     "own preparation": Row(
@@ -229,32 +246,21 @@ ROWS = {
         "seconds of opening, and of nothing else",
         "Read the clock that is given right before and right after open_network.",
         {
-            THOUSANDTHS: _row(load_s=1e3 * LOAD),
-            "The clock runs on: stop it before the first picture.": _row(load_s=LOAD + FEATURES),
+            THOUSANDTHS: 1e3 * LOAD,
+            "The clock runs on: stop it before the first picture.": LOAD + FEATURES,
             "Open it once, and keep both functions.": _row(opened=2),
         },
     ),
-    "prepare_ms": _time(
-        "prepare_ms",
-        "milliseconds for a picture, of prepare alone",
-        ALONE.format("prepare"),
-        {
-            TOGETHER: _row(prepare_ms=1e3 * (PREPARE + NETWORK)),
-            UNIT: _row(prepare_ms=PREPARE),
-            WHOLE: tuple(_row(prepare_ms=1e3 * n * PREPARE) for n in BATCHES),
-        },
-    ),
-    "network_ms": _time(
+    "prepare_ms": _per_picture("prepare_ms", PREPARE, "prepare", "prepare", {}),
+    "network_ms": _per_picture(
         "network_ms",
-        "milliseconds for a picture, of a warm network alone",
-        ALONE.format("embed on a prepared batch"),
+        NETWORK,
+        "a warm network",
+        "embed on a prepared batch",
         {
-            TOGETHER: _row(network_ms=1e3 * (PREPARE + NETWORK)),
-            UNIT: _row(network_ms=NETWORK),
-            WHOLE: tuple(_row(network_ms=1e3 * n * NETWORK) for n in BATCHES),
-            "The first batch is timed, and the network is cold: warm up.": tuple(
-                _row(network_ms=1e3 * (COLD / n + NETWORK)) for n in BATCHES
-            ),
+            "The first batch is timed, and the network is cold: warm up.": (
+                1e3 * (COLD / BATCHES + NETWORK)
+            )
         },
     ),
     "svm_s": _time(
@@ -262,15 +268,11 @@ ROWS = {
         "seconds of fitting and scoring, without features",
         "Fitting and scoring of all questions belong to it, and nothing else.",
         {
-            "Read the clock before and after fitting and scoring.": _row(svm_s=0.0),
-            THOUSANDTHS: _row(svm_s=1e3 * sum(FITS)),
-            "This is one question's time alone: add up all of them.": tuple(
-                _row(svm_s=seconds) for seconds in FITS
-            ),
-            "This is the mean of the questions: add them up.": _row(svm_s=sum(FITS) / 2),
-            "Features are in it: read the clock once they are all there.": _row(
-                svm_s=sum(FITS) + FEATURES
-            ),
+            "Read the clock before and after fitting and scoring.": 0.0,
+            THOUSANDTHS: 1e3 * sum(FITS),
+            "This is one question's time alone: add up all of them.": FITS,
+            "This is the mean of the questions: add them up.": sum(FITS) / 2,
+            "Features are in it: read the clock once they are all there.": sum(FITS) + FEATURES,
         },
     ),
 }
