@@ -169,17 +169,6 @@ class ScaleBeforePermute(nn.Module):
         return x + y.permute(0, 3, 1, 2)
 
 
-ANSWERS = [
-    AsInTheChapter,
-    Convolutions,
-    Functional,
-    Einsum,
-    Flattened,
-    Unfold,
-    ScaleBeforePermute,
-]
-
-
 # The stretch parts.
 
 
@@ -201,3 +190,19 @@ def from_timm(theirs):
         key = key.replace("dwconv", "conv_dw").replace("pwconv1", "mlp.fc1")
         value.copy_(theirs[key.replace("pwconv2", "mlp.fc2")])
     return ours
+
+
+ANSWERS = {
+    "ConvNeXtBlock": [
+        AsInTheChapter,
+        Convolutions,
+        Functional,
+        Einsum,
+        Flattened,
+        Unfold,
+        ScaleBeforePermute,
+        Block,
+    ],
+    "grn": [grn, grn_of_the_package],
+    "from_timm": [from_timm],
+}

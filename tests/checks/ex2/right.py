@@ -196,17 +196,6 @@ def dataclass_general(epoch, total_epochs, num_stages, first, last):
     return now.__dict__
 
 
-ANSWERS = [
-    (rows_three, rows_general),
-    (compare_three, loop_general),
-    (bisect_three, bisect_general),
-    (class_three, class_general),
-    (table_three, table_general),
-    (package_three, package_general),
-    (match_three, dataclass_general),
-]
-
-
 # The stretch parts.
 
 
@@ -217,3 +206,27 @@ def share(schedule, total):
 
 def batch(size, largest, batch):
     return max((batch * largest * largest // (size * size)) & ~7, 8)
+
+
+ANSWERS = {
+    "three_stages": [
+        rows_three,
+        compare_three,
+        bisect_three,
+        class_three,
+        table_three,
+        package_three,
+        match_three,
+    ],
+    "progressive_schedule": [
+        rows_general,
+        loop_general,
+        bisect_general,
+        class_general,
+        table_general,
+        package_general,
+        dataclass_general,
+    ],
+    "share_of_pixels": [share],
+    "batch_size": [batch],
+}
