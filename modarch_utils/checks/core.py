@@ -130,17 +130,28 @@ class Unusable(Exception):
 EMPTY = (
     "Replace `raise NotImplementedError()` with your code, then run that cell and this one again."
 )
-HINTS = (
-    ("before Module.__init__() call", "Call `super().__init__()` first in `__init__`."),
-    ("has no attribute", "Set it in `__init__` first, and look for a typing error in the name."),
-    ("is not defined", "Define or import it in your cell; look for a typing error in the name."),
-    ("positional argument", "Compare the signature with the one in the task."),
-    ("unexpected keyword argument", "Compare the signature with the one in the task."),
-    ("division by zero", "Look for a divisor that can become 0 at one end of its range."),
-    (
-        "index out of range",
-        "A list has fewer elements: look at the last position asked for.",
-    ),
+
+
+def hints(known: dict[str, str]) -> Callable[..., str]:
+    """A hint: the words of the first pattern that an error's message holds, or ""."""
+    return lambda message, *_: next(
+        (w for sign, w in known.items() if re.search(sign, message)), ""
+    )
+
+
+USUAL = hints(
+    {
+        r"before Module.__init__\(\) call": "Call `super().__init__()` first in `__init__`.",
+        "has no attribute": "Set it in `__init__` first, and look for a typing error in the name.",
+        "is not defined": (
+            "Define or import it in your cell; look for a typing error in the name."
+        ),
+        "positional argument|unexpected keyword argument": (
+            "Compare the signature with the one in the task."
+        ),
+        "division by zero": "Look for a divisor that can become 0 at one end of its range.",
+        "index out of range": "A list has fewer elements: look at the last position asked for.",
+    }
 )
 
 
@@ -168,11 +179,8 @@ def call(
     except (Exception, SystemExit) as error:
         message = str(error).strip().splitlines()
         first = message[0] if message else ""
-        likely = hint(first)
-        for sign, words in HINTS:
-            likely = likely or (words if sign in first else "")
         came = f"{type(error).__name__}: {first}" + _place(error)
-        raise Unusable(came, likely or otherwise) from None
+        raise Unusable(came, hint(first) or USUAL(first) or otherwise) from None
 
 
 def _place(error: BaseException) -> str:
@@ -449,13 +457,6 @@ def combined(make: Callable[..., Callable], /, **pieces: tuple[Mutant, ...]) -> 
 def each(view: Callable) -> Callable[[list], list]:
     """A view of all results that looks at each one in this way."""
     return lambda results: [*map(view, results)]
-
-
-def hints(known: dict[str, str]) -> Callable[..., str]:
-    """A hint: the words of the first pattern that an error's message holds."""
-    return lambda message, *_: next(
-        (w for sign, w in known.items() if re.search(sign, message)), ""
-    )
 
 
 def one_row(

@@ -16,7 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, wrong
+from modarch_utils.checks.core import RIGHT, Report, Rows, Seen, Unusable, call, hints, wrong
 
 EXPECTED = {
     "runs": "draws on the axis that it is given",
@@ -30,6 +30,13 @@ SIDE = 6  # pixels of a patch
 GRID = (5, 8)
 EVEN = (0, 0, -1), (-1, -1, 1)  # all values equal have no scale of their own
 TOLERANCE = 2  # pixels of the canvas, a thirtieth of a patch's size on it
+
+
+MEET = (
+    "The map has one number for each patch, the picture one for each pixel: they meet only when "
+    "drawn, or after the map is enlarged."
+)
+HINT = hints({"Invalid shape|operands could not be broadcast": MEET})
 
 
 class Box(NamedTuple):
@@ -63,15 +70,12 @@ class _Drawing:
 
     def report(self) -> Report:
         rows = Rows(EXPECTED)
-        for what, look, *after in (
-            ("runs", self._runs),
-            ("picture", self._picture, "runs"),
-            ("map", self._map, "runs"),
-            ("places", self._places, "picture", "map"),
-            ("scale", self._scale, "map", "places"),
-            ("range", self._range, "map", "places", "scale"),
-        ):
-            rows.add(what, look, tuple(after))
+        rows.add("runs", self._runs)
+        rows.add("picture", self._picture, ("runs",))
+        rows.add("map", self._map, ("runs",))
+        rows.add("places", self._places, ("picture", "map"))
+        rows.add("scale", self._scale, ("map", "places"))
+        rows.add("range", self._range, ("map", "places", "scale"))
         return rows.report("draw_map")
 
     def _canvas(self, picture: np.ndarray | None = None, values: Tensor | None = None):
@@ -85,7 +89,7 @@ class _Drawing:
             # The newest axis is another one, as in every figure with two of them.
             figure.add_axes((0.05, 0.8, 0.9, 0.15)).set_visible(False)
             try:
-                call(self.function, axis, picture.copy(), values.clone(), hint=_hint)
+                call(self.function, axis, picture.copy(), values.clone(), hint=HINT)
                 for ticks in (axis.xaxis, axis.yaxis):
                     ticks.set_visible(False)  # no part of what is measured, and slow to draw
                 figure.canvas.draw()
@@ -241,12 +245,3 @@ def _box(a: np.ndarray, b: np.ndarray) -> Box | None:
     change = _change(a, b)
     rows, columns = np.nonzero(change.any(1))[0], np.nonzero(change.any(0))[0]
     return Box(rows[0], rows[-1], columns[0], columns[-1]) if len(rows) else None
-
-
-def _hint(message: str) -> str:
-    if "Invalid shape" in message or "operands could not be broadcast" in message:
-        return (
-            "The map has one number for each patch, the picture one for each pixel: they meet only "
-            "when drawn, or after the map is enlarged."
-        )
-    return ""

@@ -72,11 +72,6 @@ class Trial(Network):
     rows: np.ndarray
     """The student's features."""
 
-    def __init__(self, n: int, seed: int):
-        # Numbers in no order, so that sorting is seen.
-        numbers = np.random.default_rng(seed + 1).permutation(200)[:n] + 20
-        super().__init__(np.random.default_rng(seed).normal(size=(n, DIM)), numbers)
-
     def fed(self) -> str:
         more = len(self.prepared) > len(self.numbers) and not self.strange
         return "a picture is prepared more than once" if more else super().fed()
@@ -241,7 +236,9 @@ def check_extract(seed: int = 0) -> Part:
     numbers = 3 * size + int(draw.integers(1, 4)), 2 * size, size - 2
 
     def case(n: int, own: int) -> tuple[list[Image.Image], Callable, Callable, int]:
-        trial = Trial(n, own)
+        table = np.random.default_rng(own).normal(size=(n, DIM))
+        # Numbers in no order, so that sorting is seen.
+        trial = Trial(table, np.random.default_rng(own + 1).permutation(200)[:n] + 20)
         return trial.pictures(), trial.prepare, trial.embed, size
 
     cases = [partial(case, n, seed + k) for k, n in enumerate(numbers)]

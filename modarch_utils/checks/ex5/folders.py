@@ -18,16 +18,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
-from transformers import (
-    BitImageProcessor,
-    Dinov2Config,
-    Dinov2Model,
-    Dinov2WithRegistersConfig,
-    Dinov2WithRegistersModel,
-)
+from transformers import AutoConfig, AutoModel, BitImageProcessor
 
 PICTURE = (91, 70)  # no square, so that squeezing is not cutting; cut by an even number of pixels
 CLASSES = 7
+BICUBIC, BILINEAR = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -88,21 +83,19 @@ def timm_folders(place: Path) -> list[Folder]:
     """A ConvNeXt and an EfficientNetV2 in `place`, in timm's format, with random weights."""
     small = {"depths": [1, 1, 1, 1], "dims": [8, 8, 12, 16]}
     thin = {"channel_multiplier": 0.1, "depth_multiplier": 0.1}
-    bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
     return [
-        _timm(place / "one", "convnext_atto", small, Look(64, 64, bicubic, *_drawn())),
-        _timm(place / "two", "tf_efficientnetv2_b0", thin, Look(48, 60, bilinear, *_drawn())),
+        _timm(place / "one", "convnext_atto", small, Look(64, 64, BICUBIC, *_drawn())),
+        _timm(place / "two", "tf_efficientnetv2_b0", thin, Look(48, 60, BILINEAR, *_drawn())),
     ]
 
 
 def dino_folders(place: Path) -> list[Folder]:
     """A DINOv2 with registers and one without, in the format of transformers."""
-    bicubic, bilinear = tv.InterpolationMode.BICUBIC, tv.InterpolationMode.BILINEAR
     # A warning or a bar of transformers would hide the table.
     with redirect_stderr(io.StringIO()):
         return [
-            _dino(place / "one", 3, Look(40, None, bicubic, *_drawn())),
-            _dino(place / "two", 0, Look(48, 56, bilinear, *_drawn())),
+            _dino(place / "one", 3, Look(40, None, BICUBIC, *_drawn())),
+            _dino(place / "two", 0, Look(48, 56, BILINEAR, *_drawn())),
         ]
 
 
@@ -170,16 +163,12 @@ def _timm(path: Path, architecture: str, small: dict, look: Look) -> Folder:
 
 
 def _dino(path: Path, registers: int, look: Look) -> Folder:
-    sizes = dict(
-        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, image_size=40, patch_size=8
-    )
+    sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"image_size": 40, "patch_size": 8, "hidden_dropout_prob": 0.4}
+    kind, more = "dinov2", {}
     if registers:
-        config = Dinov2WithRegistersConfig(
-            **sizes, num_register_tokens=registers, hidden_dropout_prob=0.4
-        )
-        network = Dinov2WithRegistersModel(config).eval()
-    else:
-        network = Dinov2Model(Dinov2Config(**sizes, hidden_dropout_prob=0.4)).eval()
+        kind, more = "dinov2_with_registers", {"num_register_tokens": registers}
+    network = AutoModel.from_config(AutoConfig.for_model(kind, **sizes, **more)).eval()
     _shake(network)
     network.save_pretrained(path)
     cut = {"height": look.size, "width": look.size}
@@ -187,7 +176,7 @@ def _dino(path: Path, registers: int, look: Look) -> Folder:
         size=cut if look.shorter is None else {"shortest_edge": look.shorter},
         do_center_crop=look.shorter is not None,
         crop_size=cut,
-        resample={"bicubic": 3, "bilinear": 2}[look.how.value],
+        resample=Image.Resampling[look.how.name],
         image_mean=look.mean,
         image_std=look.std,
     ).save_pretrained(path)
