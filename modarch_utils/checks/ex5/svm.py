@@ -6,7 +6,6 @@ Data sets on which each mistake gets another share right than a right answer doe
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.dummy import DummyClassifier
@@ -32,15 +31,9 @@ Set = tuple[np.ndarray, np.ndarray]
 """Features (N, D) float32 and labels (N,)."""
 Score = Callable[[Set, Set], float]
 """From a training and a test set to a share."""
+Trial = tuple[Set, Set, float]
+"""A training and a test set, and how far the shares of right answers lie apart on them."""
 LINEAR = LinearSVC(max_iter=3000, random_state=0, dual="auto")
-
-
-class Trial(NamedTuple):
-    """A data set, and how far the shares of right answers lie apart on it."""
-
-    train: Set
-    test: Set
-    tolerance: float
 
 
 def quietly(function: Callable) -> Callable:
@@ -90,54 +83,56 @@ def trials(seed: int) -> Iterator[Trial]:
         y[some] = (y[some] + draw.integers(1, classes, len(some))) % classes
         return y
 
-    def words(data: Set) -> Set:
-        return data[0].astype(np.float32), np.array(["cup", "jar", "lid", "pot"])[data[1]]
+    def trial(train: Set, test: Set, tolerance: float) -> Trial:
+        names = np.array(["cup", "jar", "lid", "pot"])
+        train, test = ((x.astype(np.float32), names[y]) for x, y in (train, test))
+        return train, test, tolerance
 
     # Test labels with mistakes: a set that is scored on itself, or the other way round, is better.
     x, y = blobs(120, 3)
     a, b = blobs(80, 3)
-    yield Trial(words((x, y)), words((a, noisy(b, 0.3, 3))), 0.06)
+    yield trial((x, y), (a, noisy(b, 0.3, 3)), 0.06)
     # A class that the test set lacks.
     a, b = blobs(80, 3)
-    yield Trial(words(blobs(120, 4)), words((a, b)), 0.06)
+    yield trial(blobs(120, 4), (a, b), 0.06)
     # Nothing to be learnt, with more features than pictures.
     x, a = normal(size=(60, 300)), normal(size=(120, 300))
     y, b = draw.integers(0, 2, 60), draw.integers(0, 2, 120)
-    yield Trial(words((x, y)), words((a, b)), 0.17)
+    yield trial((x, y), (a, b), 0.17)
     # The test set says the opposite.
     x, y = blobs(100, 2)
     a, b = blobs(90, 2)
-    yield Trial(words((x, y)), words((a, 1 - b)), 0.1)
+    yield trial((x, y), (a, 1 - b), 0.1)
     # What tells the classes has a small unit, and noise a large one; nothing lies around 0.
     x, y = blobs(200, 2, dim=8, apart=5.0)
     a, b = blobs(120, 2, dim=8, apart=5.0)
     unit = np.array([1e-4, 1e-4, *[1e2] * 6])
-    yield Trial(words((unit * (x + 3), y)), words((unit * (a + 3), b)), 0.12)
+    yield trial((unit * (x + 3), y), (unit * (a + 3), b), 0.12)
     # Which way a row points tells its class, and rows are of many lengths.
     y, b = np.arange(150) % 2, np.arange(100) % 2
     x, a = (
         np.outer(10 + 2 * normal(size=len(k)), [1, 5]) + np.outer(2 * k - 1, [1, -5])
         for k in (y, b)
     )
-    yield Trial(words((x, y)), words((a, b)), 0.12)
+    yield trial((x, y), (a, b), 0.12)
     # How long a row is tells its class.
     y, b = np.arange(100) % 2, np.arange(80) % 2
     x, a = (np.outer(4 * k + 2, np.ones(3)) + 0.3 * normal(size=(len(k), 3)) for k in (y, b))
-    yield Trial(words((x, y)), words((a, b)), 0.12)
+    yield trial((x, y), (a, b), 0.12)
     # The test set has one class almost alone.
     y, b = np.arange(120) % 2, (np.arange(100) < 94).astype(int)
     x, a = (normal(size=(len(k), 4)) + np.outer(6 * k - 3, [1, 0, 0, 0]) for k in (y, b))
-    yield Trial(words((x, y)), words((a, b)), 0.12)
+    yield trial((x, y), (a, b), 0.12)
     # One feature is huge in a part of the test set; another tells the classes in training only.
     x = np.stack([4 * y - 2 + 0.5 * normal(size=120), 2 * y - 1 + 0.8 * normal(size=120)], 1)
     b = np.arange(100) % 2
     a = np.stack([4 * b - 2 + 0.5 * normal(size=100), 1 - 2 * b + 0.8 * normal(size=100)], 1)
     a[:20, 0] *= 4000
-    yield Trial(words((x, y)), words((a, b)), 0.2)
+    yield trial((x, y), (a, b), 0.2)
     # No line tells the classes.
     x, a = (draw.uniform(-1, 1, (n, 2)) for n in (300, 200))
     y, b = ((z[:, 0] * z[:, 1] > 0).astype(int) for z in (x, a))
-    yield Trial(words((x, y)), words((a, b)), 0.2)
+    yield trial((x, y), (a, b), 0.2)
 
 
 def score(
@@ -235,11 +230,11 @@ def check_svm_accuracy(seed: int = 0) -> Part:
         seed: decides the data sets, on each of which some mistake gets another share.
     """
     sets = list(trials(seed))
-    cases = [given(trial.train, trial.test) for trial in sets]
+    cases = [given(train, test) for train, test, _ in sets]
 
     def same(came: list[float], right: list[float]) -> bool:
         shares = zip(came, right, sets, strict=True)
-        return all(abs(a - b) <= trial.tolerance for a, b, trial in shares)
+        return all(abs(a - b) <= tolerance for a, b, (_, _, tolerance) in shares)
 
     written = "An operation in place (-=, /=) writes into the caller's array."
     rows = {
