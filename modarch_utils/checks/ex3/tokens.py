@@ -16,18 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from modarch_utils.checks.core import (
-    Known,
-    Part,
-    Report,
-    Row,
-    each,
-    near,
-    part_of_rows,
-    returned,
-    seeded,
-    tensor,
-)
+from modarch_utils.checks.core import Part, Report, each, near, one_row, returned, seeded, tensor
 from modarch_utils.models.dinov2 import DinoVisionTransformer, transformers_state
 
 DIM, LAYERS = 12, 2
@@ -68,14 +57,14 @@ def check_patch_grid(function: Callable[[nn.Module, Tensor], Tensor], seed: int 
             ``(N, rows, columns, dim)``.
         seed: decides weights and pictures.
     """
+    reports = []
     with seeded(seed):
-        reports = []
         for base in BASES:
             part = patch_grid(seed, base)
             reports.append(part.check(lambda model, pixels, *_: function(model, pixels)))
             if reports[-1].findings[0].passed:
                 return reports[-1]
-        return reports[0]
+    return reports[0]
 
 
 def networks(case: Case) -> tuple[DinoVisionTransformer, nn.Module]:
@@ -203,15 +192,10 @@ REGISTERS = NO_REGISTERS | {
 
 @cache
 def patch_grid(seed: int = 0, base: Case = BASES[0]) -> Part:
-    """Functions take this package's network, too: ``function(model, pixel_values, case, ours)``."""
-    options = {"read": _read, "hint": _hint, "otherwise": "Print the shape after every line."}
-    with seeded(seed):
-        rows = _rows(base)
-        return part_of_rows("patch_grid", rows, _patches(), rows["runs"].cases, **options)
+    """Networks like `base`, with one thing changed at a time.
 
-
-def _rows(base: Case) -> dict[str, Row]:
-    """Networks like `base`, with one thing changed at a time."""
+    Functions take this package's network, too: ``function(model, pixel_values, case, ours)``.
+    """
 
     def network(**changes: object) -> Callable:
         case = replace(base, **changes)
@@ -221,6 +205,20 @@ def _rows(base: Case) -> dict[str, Row]:
         pixels = torch.randn(case.pictures, 3, *sides, dtype=dtype)
         return lambda: (copy.deepcopy(theirs), pixels.clone(), case, ours)
 
+    expected = {
+        "runs": "(N, rows, columns, dim) from pixels (N, 3, H, W)",
+        "without registers": "the class token is dropped, and nothing else",
+        "registers": "R of them, 1 to 8, are dropped along with the class token",
+        "places": "the patch in row r and column c is at [:, r, c]",
+        "last layer": "the network's last word, after its last normalisation",
+        "not square": "H // patch rows, W // patch columns",
+        "rest": "pixels that fill no patch are left out, as the network does",
+        "patch size": "is the network's",
+        "one picture": "keeps its axis N",
+        "inference": "dropout is off, also if the network comes in training mode",
+        "no graph": "the result asks for no gradient",
+        "float64": "a network in float64 gives float64",
+    }
     other = (
         "Return the patches of last_hidden_state as they are: nothing added, averaged or scaled. "
         "Was the network changed?"
@@ -233,54 +231,31 @@ def _rows(base: Case) -> dict[str, Row]:
         "torch.inference_mode()."
     )
     dtype = "Convert nothing: the network's dtype is the result's."
-    first = {"layout": ("last layer",), "start": ("last layer", "places")}
-
-    def row(
-        expected: str, otherwise: str, of: str, *cases: Callable, known: Known | tuple = ()
-    ) -> Row:
-        carries = known in (SOURCES, PLACES)
-        view, after = each(itemgetter(of)), first.get(of, ())
-        return Row(expected, otherwise, known, view, after, cases=cases, carries=carries)
-
-    plain, bare = [network()], network(registers=0)
-    several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
-    oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
-    return {
-        "runs": Row("(N, rows, columns, dim) from pixels (N, 3, H, W)", view=len, cases=plain),
-        "without registers": row(
-            "the class token is dropped, and nothing else", fixed, "start", bare, known=NO_REGISTERS
-        ),
-        "registers": row(
-            "R of them, 1 to 8, are dropped along with the class token",
-            fixed,
-            "start",
-            *several,
-            known=REGISTERS,
-        ),
-        "places": row(
-            "the patch in row r and column c is at [:, r, c]", other, "layout", known=PLACES
-        ),
-        "last layer": row(
-            "the network's last word, after its last normalisation", other, "layer", known=SOURCES
-        ),
-        "not square": row("H // patch rows, W // patch columns", same, "layout", *oblong),
-        "rest": row(
-            "pixels that fill no patch are left out, as the network does",
-            same,
-            "layout",
-            network(rest=(3, 2)),
-        ),
-        "patch size": row("is the network's", same, "layout", network(patch=base.patch + 2)),
-        "one picture": row("keeps its axis N", same, "layout", network(pictures=1)),
-        "inference": row(
-            "dropout is off, also if the network comes in training mode",
-            noise,
-            "layout",
-            network(dropout=0.5),
-        ),
-        "no graph": row("the result asks for no gradient", graph, "graph"),
-        "float64": row("a network in float64 gives float64", dtype, "dtype", network(double=True)),
-    }
+    with seeded(seed):
+        plain = [network()]
+        several = [network(registers=r) for r in (3, 8, 1) if r != base.registers]
+        oblong = [network(grid=grid) for grid in ((4, 9), (7, 3))]  # 36 is also 6 · 6
+        rows = (
+            ("last layer", "layer", plain, other, SOURCES),
+            ("places", "layout", plain, other, PLACES),
+            ("without registers", "start", [network(registers=0)], fixed, NO_REGISTERS),
+            ("registers", "start", several, fixed, REGISTERS),
+            ("not square", "layout", oblong, same, {}),
+            ("rest", "layout", [network(rest=(3, 2))], same, {}),
+            ("patch size", "layout", [network(patch=base.patch + 2)], same, {}),
+            ("one picture", "layout", [network(pictures=1)], same, {}),
+            ("inference", "layout", [network(dropout=0.5)], noise, {}),
+            ("no graph", "graph", plain, graph, {}),
+            ("float64", "dtype", [network(double=True)], dtype, {}),
+        )
+    looks = [one_row("runs", plain, "", view=len)]
+    for name, of, cases, otherwise, known in rows:
+        after = ("last layer",) if of in ("start", "layout") else ()
+        carries = name in ("last layer", "places")
+        view = each(itemgetter(of))
+        looks.append(one_row(name, cases, otherwise, known, view, after=after, carries=carries))
+    otherwise = "Print the shape after every line."
+    return Part("patch_grid", expected, _patches(), tuple(looks), _read, _hint, otherwise)
 
 
 # Shapes and errors.
