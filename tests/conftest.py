@@ -22,10 +22,10 @@ settings.load_profile("house")
 # Files that take longer than the rest together; `make test-quick` leaves them out.
 SLOW = [
     "checks/test_answers",
+    *(f"checks/ex{n}/test_mutation" for n in range(1, 6)),
     "checks/test_ex1",
     "checks/test_ex4",
     "checks/test_mutants",
-    "checks/test_mutation",
     "data/test_pairs",
     "data/test_scene_geometry",
     "data/test_rendering",

@@ -1,13 +1,75 @@
-"""Small changes of a function's syntax tree: what a slip of the fingers or of the mind does to it.
+"""Do checks refuse more than the mistakes that they were written for?
 
-The same on every machine. What could run for ever is left alone: the conditions and bodies of
-``while`` loops.
+Solutions are changed at random, the same on every machine: one place of the syntax tree each, as by
+a slip of the fingers or of the mind. What then gives something else than the solution must be
+refused. What could run for ever is left alone: the conditions and bodies of ``while`` loops.
 """
 
 import ast
 import copy
 import random
+import tomllib
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+
+from modarch_utils.checks.core import agree
+from tests.checks.answers import cells, definition
+from tests.checks.graded import GRADED
+
+KEPT = Path(__file__).with_name("mutation.toml")
+MOST = 90  # of a function
+SEEDS = 101, 102
+DRIFT = 3  # changed solutions at the edge of rounding, which another processor may tell apart
+
+
+def assert_refused(exercise: str) -> None:
+    """No changed solution passes, and as many are called by a name as ``mutation.toml`` keeps."""
+    kept = tomllib.loads(KEPT.read_text("utf-8"))[exercise]
+    different, named, missed = 0, 0, []
+    for function, graded in GRADED[exercise].items():
+        (solution, own), *others = _variants(exercise, function)
+        right = [graded.outputs(solution, seed) for seed in SEEDS]
+        general = graded.general
+        for student, text in others:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                came = (graded.outputs(student, seed) for seed in SEEDS)
+                if all(agree(a, b) for a, b in zip(came, right, strict=True)):
+                    continue
+                report = graded.check(student)
+            different += 1
+            if report.passed:
+                missed.append(f"{function}: {_line(own, text)}")
+            wrong = {f.likely for f in report.findings if f.passed is False}
+            named += not wrong <= general
+    print(f"{exercise}: different = {different}, named = {named}")
+    assert not missed, "\n".join(missed)
+    assert named >= kept["named"]
+    assert abs(different - kept["different"]) <= DRIFT, "were the solution or its outputs changed?"
+
+
+def _variants(exercise, function):
+    """The solution's function, then changed ones, each with its text."""
+    space = {"__name__": "student"}
+    for cell in cells(exercise):
+        exec(compile(cell, f"<{exercise}>", "exec"), space)
+        if definition(cell) == function:
+            own = cell
+    for text in [own, *mutants(own, function, MOST)]:
+        there = dict(space)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # a changed text may be odd Python
+            code = compile(text, f"<{exercise}>", "exec")
+        exec(code, there)
+        yield there[function], text
+
+
+def _line(own, text):
+    """The line that was changed."""
+    lines = zip(*(ast.unparse(ast.parse(each)).splitlines() for each in (own, text)), strict=False)
+    return next(f"{a.strip()}  ->  {b.strip()}" for a, b in lines if a != b)
+
 
 OPERATORS = {
     ast.Add: [ast.Sub],

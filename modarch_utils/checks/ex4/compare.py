@@ -6,7 +6,7 @@ pictures a mark, and notes what it was shown.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import count as ticks
 from typing import NamedTuple
 
@@ -362,6 +362,7 @@ def _judged(found: Compared) -> dict[str, str]:
     return said
 
 
+@cache
 def compare(seed: int = 0) -> Part:
     """Three methods, of which the first has guidance and makes a call more than steps."""
 

@@ -4,6 +4,7 @@ What it draws from a fixed noise is looked up among what known samplers draw, by
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -108,6 +109,7 @@ def _in_place(pipe: DiffusionPipeline) -> DiffusionPipeline:
     return pipe
 
 
+@cache
 def ddim_pipeline(seed: int = 0) -> Part:
     """From pipelines with PNDM, with a sampler that clips, and with another noise schedule."""
 

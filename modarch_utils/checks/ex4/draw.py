@@ -5,6 +5,7 @@ same call, and noises with each other.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -77,6 +78,7 @@ def _shared(*starts: Tensor) -> str:
     return "the same noise" if any(tiny.same(first, other) for other in rest) else "other noises"
 
 
+@cache
 def draw(seed: int = 0) -> Part:
     """Calls with DDIM and LCM, made twice, with other seeds, steps and guidance."""
 

@@ -6,6 +6,7 @@ looked up among what known samplers draw, with U-Nets to whose weights the adapt
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -127,6 +128,7 @@ def _sampler_in_place(pipe: DiffusionPipeline, folder: Path) -> DiffusionPipelin
     return made
 
 
+@cache
 def lcm_pipeline(seed: int = 0) -> Part:
     """From pipelines with PNDM, one that clips and one with another noise schedule; two LoRAs."""
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from diffusers import DiffusionPipeline
@@ -59,6 +60,7 @@ def _curve(drawn: Callable = draws, marks: Callable = dict) -> Callable:
     return function
 
 
+@cache
 def quality_curve(seed: int = 0) -> Part:
     """Three numbers of steps, by DDIM; pictures in so many steps have a mark of their own."""
 
@@ -303,6 +305,7 @@ def _strong(
     return function
 
 
+@cache
 def with_strength(seed: int = 0) -> Part:
     """A LoRA at half its strength, at none and above 1."""
 

@@ -50,16 +50,15 @@ def drawn(function, seed):
     """Pictures' relations: the numbers of a noise are the student's choice."""
     found = []
     with tiny.quiet():
-        for sampler in (tiny.ddim, tiny.lcm):
-            for steps, scale in ((1, 1.0), (2, 3.0)):
-                pipe = tiny.pipeline(seed, sampler(tiny.STABLE))
-                args = tiny.PROMPTS[:2], steps, scale
-                one, two, other = (outcome(function, pipe, *args, s) for s in (seed, seed, 3))
-                found.append(type(one).__name__)
-                if isinstance(one, torch.Tensor):
-                    same = [bool(tiny.same(one, each)) for each in (two, other, one.flip(0))]
-                    found += [*one.shape, *same, len(pipe.scheduler.timesteps), pipe.guidance_scale]
-                    found.append(bool(one.min() >= 0 and one.max() <= 1 and one.std() > 0.02))
+        for sampler, steps, scale in ((tiny.ddim, 1, 1.0), (tiny.lcm, 2, 3.0)):
+            pipe = tiny.pipeline(seed, sampler(tiny.STABLE))
+            args = tiny.PROMPTS[:2], steps, scale
+            one, two, other = (outcome(function, pipe, *args, s) for s in (seed, seed, 3))
+            found.append(type(one).__name__)
+            if isinstance(one, torch.Tensor):
+                same = [bool(tiny.same(one, each)) for each in (two, other, one.flip(0))]
+                found += [*one.shape, *same, len(pipe.scheduler.timesteps), pipe.guidance_scale]
+                found.append(bool(one.min() >= 0 and one.max() <= 1 and one.std() > 0.02))
     return found
 
 
