@@ -7,9 +7,8 @@ loaded from a hub, and no clock is waited for.
 from modarch_utils.checks.ex4.clock import check_timed
 from modarch_utils.checks.ex4.compare import check_compare
 from modarch_utils.checks.ex4.count import check_count_evaluations
-from modarch_utils.checks.ex4.ddim import check_ddim_pipeline
 from modarch_utils.checks.ex4.draw import check_draw
-from modarch_utils.checks.ex4.lcm import check_lcm_pipeline
+from modarch_utils.checks.ex4.pipelines import check_ddim_pipeline, check_lcm_pipeline
 
 __all__ = [
     "check_compare",

@@ -15,7 +15,6 @@ from modarch_utils.checks.core import (
     Case,
     Look,
     Part,
-    Report,
     Unusable,
     agree,
     mutants,
@@ -61,17 +60,6 @@ class Machine:
         times = self.took[number % len(self.took)] * (1 if number else self.first)
         self.now += SECONDS[name] * times
         self.order.append(name)
-
-
-def check_timed(function: Callable[..., object], seed: int = 0) -> Report:
-    """All findings on a function that takes the time of several runs.
-
-    Args:
-        function: ``function(runs, repeats, clock)`` gives the seconds of each of ``runs``, which
-            maps names to functions without arguments.
-        seed: decides how long they take.
-    """
-    return timed(seed).check(function)
 
 
 def measured(runs: dict, repeats: int, clock: Callable, warm: int = 1) -> dict[str, list[float]]:
@@ -215,7 +203,10 @@ def _order(timed: list[Timed]) -> str:
 
 
 def timed(seed: int = 0) -> Part:
-    """Steady runs with a few times out of the usual, and runs whose first call is another."""
+    """``function(runs, repeats, clock)`` gives each run's seconds; `runs` maps names to functions.
+
+    Steady runs have a few times out of the usual; of others the first call is another.
+    """
     draw = random.Random(seed)
     drawn = [draw.lognormvariate(0, 0.5) for _ in range(15)]
     # However many are counted, and wherever they begin, the median is 1 and nothing else is.
@@ -288,6 +279,9 @@ def timed(seed: int = 0) -> Part:
         ),
     )
     return Part("timed", EXPECTED, right, looks, _read, _hint)
+
+
+check_timed = tiny.check(timed)
 
 
 def _hint(message: str, args: tuple) -> str:

@@ -11,13 +11,11 @@ from itertools import count as ticks
 from typing import NamedTuple
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from modarch_utils.checks.core import (
     Known,
     Part,
-    Report,
     Row,
     Unusable,
     agree,
@@ -57,6 +55,7 @@ METHODS = {
     "LCM": Method(lambda: tiny.lcm(tiny.STABLE), 2, 1.0, 0.6),
     "DDIM": Method(lambda: tiny.ddim(tiny.STABLE), 3, 1.0, 1.7),
 }
+FIRST, *_, LAST = METHODS
 
 
 class Scene:
@@ -72,12 +71,10 @@ class Scene:
             name: watched(seed, method.scheduler(), partial(self._moves, name))
             for name, method in METHODS.items()
         }
-        self.asked = encoded(next(iter(self.pipes.values())))
-        self.judge = Judge(seed, lambda: {name: self.runs(name) for name in METHODS})
-
-    def runs(self, name: str) -> list[Run]:
-        """What a method has drawn."""
-        return self.pipes[name].watch.runs
+        self.runs = {name: pipe.watch.runs for name, pipe in self.pipes.items()}
+        self.judge = Judge(seed, lambda: self.runs)
+        with torch.no_grad():  # the prompts as the U-Net reads them
+            self.asked = self.pipes[FIRST].encode_prompt(PROMPTS, "cpu", 1, False)[0]
 
     def _moves(self, name: str, what: str, samples: int) -> None:
         self.now += samples * COSTS[what] * METHODS[name].seconds
@@ -96,24 +93,6 @@ class Scene:
         """What the student's function is given."""
         methods = {name: (self.pipes[name], m.steps, m.guidance) for name, m in METHODS.items()}
         return methods, PROMPTS.copy(), self.score, self.clock
-
-
-def encoded(pipe: DiffusionPipeline) -> Tensor:
-    """The prompts as the U-Net reads them, (N, tokens, dim)."""
-    with torch.no_grad():
-        return pipe.encode_prompt(PROMPTS, "cpu", 1, False)[0]
-
-
-def check_compare(function: Callable[..., object], seed: int = 0) -> Report:
-    """All findings on a function that compares methods.
-
-    Args:
-        function: ``function(methods, prompts, score, clock)`` gives a dictionary from each of
-            ``methods``, which maps a name to ``(pipe, steps, guidance)``, to the four numbers.
-        seed: decides weights and marks.
-    """
-    with tiny.quiet():
-        return compare(seed).check(function)
 
 
 # The right answer, and others.
@@ -158,11 +137,6 @@ def table(
     }
 
 
-def _column(key: str, known: dict[str, Callable]) -> Known:
-    """Mistakes in one column; see :func:`table`."""
-    return {words: partial(table, **{key: make}) for words, make in known.items()}
-
-
 def _with(change: Callable) -> Callable:
     """The right answer to other methods: from name, steps and guidance to others of these."""
 
@@ -204,67 +178,68 @@ WHOLE = {  # how a number comes to be so many times too large
     "These are for the whole batch: divide by the number of pictures.": N,
     "Divided by the number of pictures twice.": 1 / N,
 }
-
-
-def _times(key: str, factors: dict[str, float]) -> dict[str, Callable]:
-    return {words: lambda row, *_, by=by: by * row[key] for words, by in factors.items()}
-
-
-EVALUATIONS = {
-    "These are the steps: count what the U-Net is given; guidance doubles it, and PNDM makes one "
-    "call more.": lambda row, method, _: method.steps,
-    "The calls are counted, and not that guidance sends each picture through the U-Net twice.": (
-        lambda row, method, _: row["evaluations"] / method.copies
-    ),
-    "Steps times two with guidance is what one would expect; PNDM makes one call more: count.": (
-        lambda row, method, _: method.steps * method.copies
-    ),
-} | _times(
-    "evaluations",
-    WHOLE
+FACTORS = {
+    "evaluations": WHOLE
     | {
         "These are of all runs together: count one.": RUNS,
         "These are of all runs and pictures together: count one run, and divide by its "
         "pictures.": RUNS * N,
     },
-)
-SECONDS = {
-    "The first call is counted, which is slow, and the batch is not divided by its pictures.": (
-        lambda row, *_: N * row["seconds"] + COLD
-    ),
-    "The clock runs while the pictures are judged, and the batch is not divided by its "
-    "pictures.": lambda row, *_: N * row["seconds"] + JUDGING,
-    "These are seconds for a step: people wait for pictures.": (
-        lambda row, method, _: row["seconds"] / method.steps
-    ),
-    "These are pictures in a second: turn it round.": lambda row, *_: 1 / row["seconds"],
-} | _times("seconds", WHOLE)
-FIRST, *_, LAST = METHODS
-SPEEDUP = {
-    "It is upside down: the first method's seconds divided by this one's.": (
-        lambda row, *_: 1 / row["speedup"]
-    ),
-    "It is relative to the last method: take the first.": (
-        lambda row, _, rows: rows[LAST]["seconds"] / row["seconds"]
-    ),
-    "It is relative to the fastest: take the first.": (
-        lambda row, _, rows: min(r["seconds"] for r in rows.values()) / row["seconds"]
-    ),
-    "This is a ratio of steps, not of seconds.": (
-        lambda row, method, _: METHODS[FIRST].steps / method.steps
-    ),
-    "This is a ratio of U-Net evaluations, not of seconds.": (
-        lambda row, _, rows: rows[FIRST]["evaluations"] / row["evaluations"]
-    ),
-    "This is a difference: divide.": (lambda row, _, rows: rows[FIRST]["seconds"] - row["seconds"]),
-    "This is a share saved: divide the first method's seconds by this one's.": (
-        lambda row, *_: 1 - 1 / row["speedup"]
-    ),
+    "seconds": WHOLE,
+    "follows": {"Leave it from 0 to 1.": 100},
 }
-FOLLOWS = {
-    "Marks and methods are mixed up.": lambda row, _, rows: rows[FIRST]["follows"],
-    "Leave it from 0 to 1.": lambda row, *_: 100 * row["follows"],
+COLUMNS = {  # what stands there instead: from a row, its method, and all rows
+    "evaluations": {
+        "These are the steps: count what the U-Net is given; guidance doubles it, and PNDM makes "
+        "one call more.": lambda row, method, _: method.steps,
+        "The calls are counted, and not that guidance sends each picture through the U-Net "
+        "twice.": lambda row, method, _: row["evaluations"] / method.copies,
+        "Steps times two with guidance is what one would expect; PNDM makes one call more: "
+        "count.": lambda row, method, _: method.steps * method.copies,
+    },
+    "seconds": {
+        "The first call is counted, which is slow, and the batch is not divided by its "
+        "pictures.": lambda row, *_: N * row["seconds"] + COLD,
+        "The clock runs while the pictures are judged, and the batch is not divided by its "
+        "pictures.": lambda row, *_: N * row["seconds"] + JUDGING,
+        "These are seconds for a step: people wait for pictures.": (
+            lambda row, method, _: row["seconds"] / method.steps
+        ),
+        "These are pictures in a second: turn it round.": lambda row, *_: 1 / row["seconds"],
+    },
+    "speedup": {
+        "It is upside down: the first method's seconds divided by this one's.": (
+            lambda row, *_: 1 / row["speedup"]
+        ),
+        "It is relative to the last method: take the first.": (
+            lambda row, _, rows: rows[LAST]["seconds"] / row["seconds"]
+        ),
+        "It is relative to the fastest: take the first.": (
+            lambda row, _, rows: min(r["seconds"] for r in rows.values()) / row["seconds"]
+        ),
+        "This is a ratio of steps, not of seconds.": (
+            lambda row, method, _: METHODS[FIRST].steps / method.steps
+        ),
+        "This is a ratio of U-Net evaluations, not of seconds.": (
+            lambda row, _, rows: rows[FIRST]["evaluations"] / row["evaluations"]
+        ),
+        "This is a difference: divide.": (
+            lambda row, _, rows: rows[FIRST]["seconds"] - row["seconds"]
+        ),
+        "This is a share saved: divide the first method's seconds by this one's.": (
+            lambda row, *_: 1 - 1 / row["speedup"]
+        ),
+    },
+    "follows": {"Marks and methods are mixed up.": lambda row, _, rows: rows[FIRST]["follows"]},
 }
+
+
+def _column(key: str) -> Known:
+    """Mistakes in one column; see :func:`table`."""
+    makes = COLUMNS[key] | {
+        words: lambda row, *_, by=by: by * row[key] for words, by in FACTORS.get(key, {}).items()
+    }
+    return {words: partial(table, **{key: make}) for words, make in makes.items()}
 
 
 # What rows look at.
@@ -295,8 +270,8 @@ def _read(result: object, args: tuple) -> Compared:
 
 
 def _drawn(found: Compared) -> str:
-    for name in METHODS:
-        if not any(run.pictures is not None for run in found.scene.runs(name)):
+    for name, runs in found.scene.runs.items():
+        if all(run.pictures is None for run in runs):
             return f"{name!r} has drawn nothing"
     return "all have drawn"
 
@@ -307,25 +282,26 @@ def _settings(found: Compared) -> dict[str, list[str]]:
     def said(run: Run) -> str:
         return f"guidance {run.calls[0].guidance:g}, {len(run.calls)} calls"
 
-    return {name: sorted(set(map(said, found.scene.runs(name)))) for name in METHODS}
+    return {name: sorted(set(map(said, runs))) for name, runs in found.scene.runs.items()}
+
+
+def _alike(found: Compared, of: str, right: Tensor, words: tuple[str, str]) -> dict[str, str]:
+    """Whether every run of a method began with what is right, in these words."""
+    said = {}
+    for name, runs in found.scene.runs.items():
+        came = torch.cat([getattr(run, of) for run in runs])
+        same = tiny.same(came, right.repeat(len(came) // N, *[1] * (came.ndim - 1)))
+        said[name] = words[not same]
+    return said
 
 
 def _prompts(found: Compared) -> dict[str, str]:
-    asked, said = found.scene.asked, {}
-    for name in METHODS:
-        texts = torch.cat([run.text for run in found.scene.runs(name)])
-        right = tiny.same(texts, asked.repeat(len(texts) // N, 1, 1))
-        said[name] = "all prompts in every run" if right else "other prompts"
-    return said
+    return _alike(found, "text", found.scene.asked, ("all prompts in every run", "other prompts"))
 
 
 def _noise(found: Compared) -> dict[str, str]:
-    starts = {n: torch.cat([run.start for run in found.scene.runs(n)]) for n in METHODS}
-    first, said = starts[FIRST][:N], {}
-    for name, start in starts.items():
-        right = tiny.same(start, first.repeat(len(start) // N, 1, 1, 1))
-        said[name] = "the same noise in every run" if right else "another noise in a run"
-    return said
+    first = torch.cat([run.start for run in found.scene.runs[FIRST]])[:N]
+    return _alike(found, "start", first, ("the same noise in every run", "another noise in a run"))
 
 
 def _seconds(found: Compared) -> dict[str, float | str]:
@@ -353,18 +329,22 @@ def _judged(found: Compared) -> dict[str, str]:
     shown = found.scene.judge.shown
     if not shown:
         return dict.fromkeys(("prompts", *METHODS), "score() was never called")
-    said = {"prompts": "as drawn" if all(s.prompts == PROMPTS for s in shown) else "others"}
-    for name in METHODS:
-        drawn = torch.cat([run.pictures for run in found.scene.runs(name)]).split(N)
-        ways = {relation(s.images, some) for s in shown for some in drawn} - {OTHERS}
-        fewer = {f"{len(s.images)} pictures" for s in shown if len(s.images) != N}
+    said = {"prompts": "as drawn" if all(prompts == PROMPTS for _, prompts in shown) else "others"}
+    fewer = {f"{len(images)} pictures" for images, _ in shown if len(images) != N}
+    for name, runs in found.scene.runs.items():
+        drawn = torch.cat([run.pictures for run in runs]).split(N)
+        ways = {relation(images, some) for images, _ in shown for some in drawn} - {OTHERS}
         said[name] = AS_DRAWN if AS_DRAWN in ways else min(ways | fewer, default=OTHERS)
     return said
 
 
 @cache
 def compare(seed: int = 0) -> Part:
-    """Three methods, of which the first has guidance and makes a call more than steps."""
+    """``function(methods, prompts, score, clock)`` gives a dictionary of four numbers a method.
+
+    `methods` maps a name to ``(pipe, steps, guidance)``: three of them, of which the first has
+    guidance and makes a call more than steps. `seed` decides weights and marks.
+    """
 
     def judged(judge: Callable) -> Callable:
         return partial(table, judge=judge)
@@ -436,7 +416,7 @@ def compare(seed: int = 0) -> Part:
         "evaluations": row(
             "of the U-Net for one picture, counted",
             "Count one run, and divide by its pictures.",
-            _column("evaluations", EVALUATIONS),
+            _column("evaluations"),
             lambda found: found.column("evaluations"),
             "settings",
             "prompts",
@@ -452,7 +432,7 @@ def compare(seed: int = 0) -> Part:
                 ),
                 "The first call is counted, which is slow: warm up.": _cold,
             }
-            | _column("seconds", SECONDS),
+            | _column("seconds"),
             _seconds,
             "settings",
             "prompts",
@@ -460,7 +440,7 @@ def compare(seed: int = 0) -> Part:
         "speedup": row(
             "times as fast as the first method",
             "The first method's seconds divided by this one's.",
-            _column("speedup", SPEEDUP),
+            _column("speedup"),
             _speedup,
             "runs",
             same=_either,
@@ -486,7 +466,7 @@ def compare(seed: int = 0) -> Part:
         "follows": row(
             "what score() says of the method's pictures",
             "Keep score()'s answer.",
-            _column("follows", FOLLOWS),
+            _column("follows"),
             lambda found: found.column("follows"),
             "judged",
         ),
@@ -494,3 +474,6 @@ def compare(seed: int = 0) -> Part:
     likely = "It calls your functions of the parts before: are those right?"
     options = {"read": _read, "hint": tiny.hint, "otherwise": likely}
     return part_of_rows("compare", rows, table, [lambda: Scene(seed).arguments()], **options)
+
+
+check_compare = tiny.check(compare)

@@ -9,37 +9,16 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 
 from modarch_utils.checks.core import (
-    RIGHT,
     Case,
     Part,
-    Report,
     Row,
-    Seen,
     Unusable,
     part_of_rows,
-    wrong,
 )
 from modarch_utils.checks.ex4 import tiny
 from modarch_utils.checks.ex4.watch import watched
 
 CLEAN = "nothing of yours is left"
-
-
-def check_count_evaluations(function: Callable[..., object], seed: int = 0) -> Report:
-    """All findings on a function that counts what goes through a U-Net.
-
-    Args:
-        function: ``function(pipe, run)`` calls ``run()`` and gives the number of samples that
-            ``pipe.unet`` was called with meanwhile.
-        seed: decides the weights.
-    """
-    kind = UNet2DConditionModel
-    methods = kind.forward, kind.__call__
-    try:
-        with tiny.quiet():
-            return count_evaluations(seed).check(function)
-    finally:
-        kind.forward, kind.__call__ = methods  # whatever was put there
 
 
 def count(pipe: DiffusionPipeline, draw: Callable, of: Callable = len, stays: str = "") -> int:
@@ -99,7 +78,10 @@ def _read(result: object, args: tuple) -> Counted:
 
 
 def count_evaluations(seed: int = 0) -> Part:
-    """Runs of one picture, of several, with guidance, and one that fails; all by PNDM."""
+    """``function(pipe, run)`` calls ``run()`` and gives the samples of ``pipe.unet`` meanwhile.
+
+    Runs draw one picture, several, with guidance, and one fails; all by PNDM.
+    """
 
     def case(pictures: int = 1, steps: int = 2, guidance: float = 1.0) -> Case:
         def make() -> tuple:
@@ -194,34 +176,17 @@ def count_evaluations(seed: int = 0) -> Part:
         ),
         "error": Row(
             "also if run() raises, which the caller hears of",
-            look=partial(_fails, case(), left),
+            look=tiny.lets_errors_pass(
+                *(case(), _left, CLEAN, left),
+                "A failed run must not look like a count: let it pass.",
+            ),
             after=("once", "hooks"),
         ),
     }
-    title = "count_evaluations"
-    return part_of_rows(title, rows, count, every, read=_read, hint=_hint)
+    return part_of_rows("count_evaluations", rows, count, every, read=_read, hint=_hint)
 
 
-class Stop(Exception):
-    """What a run raises to see what happens."""
-
-
-def _fails(case: Case, left: str, function: Callable) -> Seen:
-    """Whether a run's error comes through, and nothing stays behind."""
-    pipe, draws = case()
-
-    def run() -> None:
-        draws()
-        raise Stop("a run that fails")
-
-    try:
-        function(pipe, run)
-    except Stop:
-        found = _left(pipe)
-        return RIGHT if found == CLEAN else wrong(f"after an error in run(), {found}", left)
-    except Exception as error:
-        return wrong(f"{type(error).__name__}", "Let run()'s own error pass.")
-    return wrong("the error is swallowed", "A failed run must not look like a count: let it pass.")
+check_count_evaluations = tiny.check(count_evaluations)
 
 
 def _hint(message: str, args: tuple) -> str:

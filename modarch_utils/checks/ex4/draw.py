@@ -11,20 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modarch_utils.checks.core import Case, Part, Report, Row, Unusable, part_of_rows
+from modarch_utils.checks.core import Case, Part, Row, Unusable, part_of_rows
 from modarch_utils.checks.ex4 import tiny
 from modarch_utils.checks.ex4.watch import SIDE, Run, pictures, relation, watched
-
-
-def check_draw(function: Callable[..., object], seed: int = 0) -> Report:
-    """All findings on a function that draws with a pipeline.
-
-    Args:
-        function: ``function(pipe, prompts, steps, guidance, seed)`` gives ``(N, 3, H, W)``.
-        seed: decides the weights.
-    """
-    with tiny.quiet():
-        return draw(seed).check(function)
 
 
 def draws(pipe, prompts: list[str], steps: int, guidance: float, seed: int, **options) -> Tensor:
@@ -80,7 +69,10 @@ def _shared(*starts: Tensor) -> str:
 
 @cache
 def draw(seed: int = 0) -> Part:
-    """Calls with DDIM and LCM, made twice, with other seeds, steps and guidance."""
+    """``function(pipe, prompts, steps, guidance, seed)`` gives pictures (N, 3, H, W) in [0, 1].
+
+    It is called with DDIM and LCM, twice, and with other seeds, steps and guidance.
+    """
 
     def case(sampler: Callable, steps: int = 2, guidance: float = 1.0, more: int = 0) -> Case:
         return lambda: (
@@ -198,13 +190,7 @@ def draw(seed: int = 0) -> Part:
             after=("repeat",),
         ),
     }
-    return part_of_rows("draw", rows, draws, cases, read=_read, hint=_hint)
+    return part_of_rows("draw", rows, draws, cases, read=_read, hint=tiny.hint)
 
 
-def _hint(message: str, args: tuple) -> str:
-    """The likely mistake behind diffusers' words."""
-    if "list of generators" in message:
-        return "There must be as many generators as prompts."
-    if "Generator" in message and "__call__" in message:
-        return "Pass the generator by its name: generator=..."
-    return tiny.hint(message, args)
+check_draw = tiny.check(draw)

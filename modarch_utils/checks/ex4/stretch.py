@@ -12,7 +12,6 @@ from modarch_utils.checks.core import (
     RIGHT,
     Case,
     Part,
-    Report,
     Row,
     Seen,
     Unusable,
@@ -26,21 +25,7 @@ from modarch_utils.checks.ex4 import tiny
 from modarch_utils.checks.ex4.draw import draws
 from modarch_utils.checks.ex4.watch import Judge, Run, watched
 
-# Quality against steps.
-
 NUMBERS, GUIDANCE = [1, 2, 4], 2.0
-
-
-def check_quality_curve(function: Callable[..., object], seed: int = 0) -> Report:
-    """Findings on quality against the number of steps.
-
-    Args:
-        function: ``function(pipe, prompts, steps, guidance, score)`` gives a dictionary from each
-            of ``steps`` to ``score(images, prompts)`` of the pictures drawn in so many.
-        seed: decides weights and marks.
-    """
-    with tiny.quiet():
-        return quality_curve(seed).check(function)
 
 
 class Curve(NamedTuple):
@@ -62,7 +47,11 @@ def _curve(drawn: Callable = draws, marks: Callable = dict) -> Callable:
 
 @cache
 def quality_curve(seed: int = 0) -> Part:
-    """Three numbers of steps, by DDIM; pictures in so many steps have a mark of their own."""
+    """``function(pipe, prompts, steps, guidance, score)`` gives a dictionary, steps to marks.
+
+    Each of the three numbers in `steps` has ``score(images, prompts)`` of the pictures drawn in so
+    many, by DDIM; they have a mark of their own.
+    """
 
     def case() -> tuple:
         pipe = watched(seed, tiny.ddim(tiny.STABLE))
@@ -134,20 +123,13 @@ def quality_curve(seed: int = 0) -> Part:
     return part_of_rows("quality_curve", rows, _curve(), cases, read=read, hint=tiny.hint)
 
 
+check_quality_curve = tiny.check(quality_curve)
+
+
 # The same work.
 
 
 ENOUGH = "One step can be paid for: refuse only what is less."
-
-
-def check_steps_for(function: Callable[[int, float], int], seed: int = 0) -> Report:
-    """Findings on the steps that a budget of U-Net evaluations allows.
-
-    Args:
-        function: from evaluations for one picture, and diffusers' guidance scale, to steps.
-        seed: decides the budgets.
-    """
-    return steps_for(seed).check(function)
 
 
 def _steps(guided: Callable = lambda scale: scale > 1, of: Callable = int.__floordiv__) -> Callable:
@@ -163,7 +145,10 @@ def _steps(guided: Callable = lambda scale: scale > 1, of: Callable = int.__floo
 
 
 def steps_for(seed: int = 0) -> Part:
-    """Even budgets, odd ones, scales around 1, and budgets that pay for nothing."""
+    """From U-Net evaluations for one picture, and diffusers' guidance scale, to whole steps.
+
+    Budgets are even, odd, and such that pay for nothing; scales lie around 1.
+    """
     draw = random.Random(seed)
     budgets = [2 * draw.randint(2, 60) for _ in range(4)]
 
@@ -247,19 +232,10 @@ def steps_for(seed: int = 0) -> Part:
     return part_of_rows("steps_for", rows, _steps(), cases(1.0), read=whole)
 
 
+check_steps_for = tiny.check(steps_for)
+
+
 # A LoRA's strength.
-
-
-def check_with_strength(function: Callable[..., object], seed: int = 0) -> Report:
-    """Findings on a run with a LoRA of another strength.
-
-    Args:
-        function: ``function(pipe, strength, run)`` returns ``run()`` with the pipeline's LoRA
-            multiplied by ``strength``.
-        seed: decides the weights.
-    """
-    with tiny.quiet():
-        return with_strength(seed).check(function)
 
 
 FULL = "the LoRA at its full strength"
@@ -307,7 +283,10 @@ def _strong(
 
 @cache
 def with_strength(seed: int = 0) -> Part:
-    """A LoRA at half its strength, at none and above 1."""
+    """``function(pipe, strength, run)`` returns ``run()`` with the LoRA multiplied by `strength`.
+
+    That is a half, none and more than 1.
+    """
 
     def case(strength: float) -> Case:
         def make() -> tuple:
@@ -330,20 +309,6 @@ def with_strength(seed: int = 0) -> Part:
         what = "what it gives" if result is drawn[-1] else "something else"
         calls = f"run() is called {len(drawing.drawn)} times"
         return Strong(f"{calls}, {what} is returned", drawn[-1], left(pipe))
-
-    def fails(function: Callable) -> Seen:
-        pipe, strength, _ = case(0.5)()
-
-        def run() -> None:
-            raise LookupError("a run that fails")
-
-        try:
-            function(pipe, strength, run)
-        except LookupError:
-            found = left(pipe)
-            back = "Set it back whatever happens: try ... finally."
-            return RIGHT if found == FULL else wrong(f"{found} after an error", back)
-        return wrong("the error is swallowed", "Let it pass: try ... finally, not except.")
 
     def both(came: list[Tensor], right: list[Tensor]) -> bool:
         return all(map(tiny.same, came, right))
@@ -386,7 +351,15 @@ def with_strength(seed: int = 0) -> Part:
             lambda found: found[0].afterwards,
         ),
         "error": Row(
-            "also if run() raises, which the caller hears of", look=fails, after=("afterwards",)
+            "also if run() raises, which the caller hears of",
+            look=tiny.lets_errors_pass(
+                *(case(0.5), left, FULL, "Set it back whatever happens: try ... finally."),
+                "Let it pass: try ... finally, not except.",
+            ),
+            after=("afterwards",),
         ),
     }
     return part_of_rows("with_strength", rows, _strong(), cases, read=read, hint=tiny.hint)
+
+
+check_with_strength = tiny.check(with_strength)

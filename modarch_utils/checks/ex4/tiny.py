@@ -9,7 +9,7 @@ import contextlib
 import copy
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,17 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from modarch_utils.checks import core
-from modarch_utils.checks.core import call, near, returned
+from modarch_utils.checks.core import (
+    RIGHT,
+    Case,
+    Part,
+    Report,
+    Seen,
+    call,
+    near,
+    returned,
+    wrong,
+)
 from modarch_utils.models import mini_sd
 from modarch_utils.models.mini_sd import MiniSDConfig
 
@@ -53,14 +63,14 @@ STABLE = {
 OTHER = STABLE | {"beta_end": 0.02, "prediction_type": "v_prediction"}
 """One that no library has as its default."""
 RANK = 2
-STEPS = 3
 TOLERANCE = 1e-3  # of the largest number: adapters beside the weights, or added to them
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Neither warnings nor messages of diffusers, and torch's random numbers as they were."""
-    level = logging.get_verbosity()
+    """No warnings, no messages of diffusers; random numbers and the U-Net's class as they were."""
+    level, kind = logging.get_verbosity(), UNet2DConditionModel
+    methods = kind.forward, kind.__call__
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.set_verbosity(logging.CRITICAL)
@@ -68,6 +78,22 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.set_verbosity(level)
+            kind.forward, kind.__call__ = methods  # whatever student code has put there
+
+
+def check(part: Callable[[int], Part]) -> Callable[..., Report]:
+    """A check that students call: all findings on a function, which the part's docstring tells of.
+
+    Args:
+        part: from a seed to what a right answer must show.
+    """
+
+    def checked(function: Callable, seed: int = 0) -> Report:
+        with quiet():
+            return part(seed).check(function)
+
+    checked.__doc__ = part.__doc__
+    return checked
 
 
 def pipeline(seed: int = 0, sampler: SchedulerMixin | None = None) -> StableDiffusionPipeline:
@@ -168,21 +194,15 @@ def _with_lora(seed: int, lora: int, times: float) -> UNet2DConditionModel:
     return unet
 
 
-def noise(pictures: int, seed: int) -> Tensor:
-    """Starting noise for so many pictures."""
-    random = torch.Generator().manual_seed(seed)
-    side = SIZE.latent_side
-    return torch.randn(pictures, SIZE.latent_channels, side, side, generator=random)
-
-
-def latents(pipe: DiffusionPipeline, steps: int = STEPS, seed: int = 5) -> Tensor:
-    """What a pipeline makes of a fixed noise in a few steps, without guidance; not decoded."""
+def latents(pipe: DiffusionPipeline) -> Tensor:
+    """What a pipeline makes of a fixed noise in 3 steps, without guidance; not decoded."""
+    shape = 2, SIZE.latent_channels, SIZE.latent_side, SIZE.latent_side
     return pipe(
         PROMPTS[:2],
-        num_inference_steps=steps,
+        num_inference_steps=3,
         guidance_scale=1.0,
-        latents=noise(2, seed),
-        generator=torch.Generator().manual_seed(seed),
+        latents=torch.randn(shape, generator=torch.Generator().manual_seed(5)),
+        generator=torch.Generator().manual_seed(5),
         output_type="latent",
     ).images
 
@@ -262,4 +282,36 @@ def hint(message: str, _: object = None) -> str:
         return "A name is fixed in the code: use what the function is given."
     if "already in use" in message or "Adapter with name" in message:
         return "The LoRA is loaded twice into one U-Net: give every fast pipeline its own copy."
+    if "list of generators" in message:
+        return "There must be as many generators as prompts."
+    if "Generator" in message and "__call__" in message:
+        return "Pass the generator by its name: generator=..."
     return ""
+
+
+def lets_errors_pass(
+    case: Case, left: Callable[[DiffusionPipeline], str], right: str, likely: str, swallowed: str
+) -> Callable[[Callable], Seen]:
+    """A property: an error in run(), a case's last argument, reaches the caller; no trace is left.
+
+    What is left on the pipeline, its first, is told in words, and should be `right`; `likely` and
+    `swallowed` are the mistakes where something else is, and where no error comes.
+    """
+
+    def look(function: Callable) -> Seen:
+        *args, draws = case()
+
+        def run() -> None:
+            draws()
+            raise LookupError("a run that fails")
+
+        try:
+            function(*args, run)
+        except LookupError:
+            now = left(args[0])
+            return RIGHT if now == right else wrong(f"after an error in run(), {now}", likely)
+        except Exception as error:
+            return wrong(type(error).__name__, "Let run()'s own error pass.")
+        return wrong("the error is swallowed", swallowed)
+
+    return look

@@ -86,8 +86,7 @@ class Watch:
 
 def watched(seed: int, scheduler, moves=lambda what, samples: None) -> DiffusionPipeline:
     """A small pipeline with a sampler; its field ``watch`` is a :class:`Watch`."""
-    pipe = tiny.pipeline(seed)
-    pipe.scheduler = scheduler
+    pipe = tiny.pipeline(seed, scheduler)
     pipe.watch = Watch(pipe, moves)
     return pipe
 
@@ -108,13 +107,6 @@ def relation(came: Tensor, drawn: Tensor) -> str:
     return f"the pictures times {round(factor, 2) + 0:g} plus {round(shift, 2) + 0:g}"
 
 
-class Shown(NamedTuple):
-    """What :meth:`Judge.score` was given."""
-
-    images: Tensor
-    prompts: list[str]
-
-
 class Judge:
     """A stand-in for the reading network: it knows pictures again, and notes what it was shown.
 
@@ -125,11 +117,11 @@ class Judge:
 
     def __init__(self, seed: int, runs: Callable[[], dict[object, list[Run]]]):
         self.seed, self.runs = seed, runs
-        self.shown: list[Shown] = []
+        self.shown: list[tuple[Tensor, list[str]]] = []
 
     def score(self, images: Tensor, prompts: list[str]) -> float:
         images = pictures(images, (len(images), 3, SIDE, SIDE))
-        self.shown.append(Shown(images, list(prompts)))
+        self.shown.append((images, list(prompts)))
         name = next((name for name, runs in self.runs().items() if drew(runs, images)), None)
         return round(random.Random(f"{self.seed} {name}").random(), 6)
 
