@@ -91,6 +91,14 @@ def timing(of: Callable = statistics.median, warm: int = 1, repeats: int = 0, mo
     return function
 
 
+medians = timing()
+
+
+def another_clock(runs: dict, repeats: int, _: Callable) -> dict[str, float]:
+    """It moves by a thousandth of a second at every look."""
+    return medians(runs, repeats, partial(next, count(0, 0.001)))
+
+
 def _since_the_start(runs: dict, repeats: int, clock: Callable) -> dict[str, float]:
     measured(runs, 0, clock)
     begin, found = clock(), {name: [] for name in runs}
@@ -104,11 +112,11 @@ def _whole_rounds(runs: dict, repeats: int, clock: Callable) -> dict[str, float]
     def everything() -> None:
         measured(runs, 0, clock)
 
-    return dict.fromkeys(runs, timing()({"all": everything}, repeats, clock)["all"])
+    return dict.fromkeys(runs, medians({"all": everything}, repeats, clock)["all"])
 
 
 def _one_by_one(runs: dict, repeats: int, clock: Callable) -> dict[str, float]:
-    return {name: timing()({name: one}, repeats, clock)[name] for name, one in runs.items()}
+    return {name: medians({name: one}, repeats, clock)[name] for name, one in runs.items()}
 
 
 STATISTICS = {
@@ -133,9 +141,7 @@ READINGS = {
         timing(lambda took: statistics.median(accumulate(took))),
     ),
     "No run lies between the two readings: start, run, stop.": timing(lambda took: 0.0),
-    "Another clock was read than the one that is given: call clock().": (
-        lambda runs, repeats, _: timing()(runs, repeats, partial(next, count(0, 0.001)))
-    ),
+    "Another clock was read than the one that is given: call clock().": another_clock,
     "The clock is read once a round: read it before and after each run.": _whole_rounds,
 }
 ANECDOTE = "One call is an anecdote: repeat it, and take the median."
@@ -223,7 +229,6 @@ def timed(seed: int = 0) -> Part:
     steady = [case(two, usual, len(usual)), case(three, usual, len(usual))]
     trials = [case(two, drawn, 2, COLD), case(two, drawn, 2, 1 / COLD)]
     trials += [case(three, drawn, 5), case(two, drawn, 3)]
-    right = timing()
     looks = (
         one_row(
             "runs",
@@ -278,7 +283,7 @@ def timed(seed: int = 0) -> Part:
             after=("runs",),
         ),
     )
-    return Part("timed", EXPECTED, right, looks, _read, _hint)
+    return Part("timed", EXPECTED, medians, looks, _read, _hint)
 
 
 check_timed = tiny.check(timed)

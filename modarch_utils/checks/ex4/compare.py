@@ -7,7 +7,6 @@ pictures a mark, and notes what it was shown.
 
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import count as ticks
 from typing import NamedTuple
 
 import torch
@@ -23,7 +22,7 @@ from modarch_utils.checks.core import (
     returned,
 )
 from modarch_utils.checks.ex4 import tiny
-from modarch_utils.checks.ex4.clock import timing
+from modarch_utils.checks.ex4.clock import another_clock, medians, timing
 from modarch_utils.checks.ex4.count import count
 from modarch_utils.checks.ex4.draw import draws
 from modarch_utils.checks.ex4.watch import AS_DRAWN, OTHERS, Judge, Run, relation, watched
@@ -105,6 +104,7 @@ def table(
     clock: Callable,
     *,
     run: Callable = draws,
+    time: Callable = medians,
     judge: Callable = lambda score, images, prompts, again: score(images, prompts),
     **columns: Callable,
 ) -> dict[str, dict[str, float]]:
@@ -116,11 +116,12 @@ def table(
         score: the judge.
         clock: gives seconds.
         run: draws with a pipeline, prompts, steps, guidance and a seed.
+        time: gives the seconds of runs.
         judge: from ``score``, pictures, prompts and a function that draws with a seed, to a mark.
         columns: for a key, from a row, the method's settings and the right table to its number.
     """
     runs = {name: partial(run, pipe, prompts, *how) for name, (pipe, *how) in methods.items()}
-    seconds = timing()({n: partial(one, 0) for n, one in runs.items()}, 3, clock)
+    seconds = time({n: partial(one, 0) for n, one in runs.items()}, 3, clock)
     found, size = {}, len(prompts)
     for name, one in runs.items():
         images = []
@@ -150,17 +151,6 @@ def _last_pipe(methods: dict, *rest) -> dict:
     """A lambda in a loop sees the loop's last variables."""
     *_, last = methods.values()
     return table(dict.fromkeys(methods, last), *rest)
-
-
-def _cold(methods: dict, prompts: list[str], score: Callable, clock: Callable) -> dict:
-    """A method's first call is its time."""
-    found = {}
-    for name, (pipe, *how) in methods.items():
-        before = clock()
-        draws(pipe, prompts, *how, 0)
-        found[name] = (clock() - before) / len(prompts)
-    right = table(methods, prompts, score, clock)
-    return {name: row | {"seconds": found[name]} for name, row in right.items()}
 
 
 def _judging_timed(methods: dict, prompts: list[str], score: Callable, clock: Callable) -> dict:
@@ -361,9 +351,6 @@ def compare(seed: int = 0) -> Part:
         some = prompts[:1] * len(prompts) if steps == METHODS["LCM"].steps else prompts
         return draws(pipe, some, steps, *rest)
 
-    def another_clock(methods, prompts, score, _):
-        return table(methods, prompts, score, partial(next, ticks(0, 0.05)))
-
     others = dict(zip(METHODS, reversed(METHODS.values()), strict=True))
     rows = {
         "runs": row(
@@ -425,12 +412,15 @@ def compare(seed: int = 0) -> Part:
             "for one picture; warm, by the given clock, drawing and nothing else",
             "Time warm runs that draw and do nothing else, by `clock`.",
             {
-                "Another clock was read than the given one: hand `clock` on to "
-                "timed().": another_clock,
+                "Another clock was read than the given one: hand `clock` on to timed().": partial(
+                    table, time=another_clock
+                ),
                 "The clock runs while the pictures are judged: time the drawing alone.": (
                     _judging_timed
                 ),
-                "The first call is counted, which is slow: warm up.": _cold,
+                "The first call is counted, which is slow: warm up.": partial(
+                    table, time=timing(warm=0, repeats=1)
+                ),
             }
             | _column("seconds"),
             _seconds,

@@ -62,7 +62,6 @@ STABLE = {
 """Stable Diffusion's noise schedule."""
 OTHER = STABLE | {"beta_end": 0.02, "prediction_type": "v_prediction"}
 """One that no library has as its default."""
-RANK = 2
 TOLERANCE = 1e-3  # of the largest number: adapters beside the weights, or added to them
 
 
@@ -175,7 +174,7 @@ def _adapters(seed: int) -> dict[str, Tensor]:
     """Random adapters, under peft's names."""
     torch.manual_seed(1000 + seed)
     unet = mini_sd.unet(SIZE)
-    unet.add_adapter(LoraConfig(r=RANK, target_modules=["to_q", "to_v", "to_out.0"]))
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v", "to_out.0"]))
     for name, p in unet.named_parameters():
         if "lora_" in name:
             nn.init.normal_(p, std=0.3)
