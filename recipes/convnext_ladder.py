@@ -25,7 +25,11 @@ def one_run(key: str, lr: float, seed: int, settings: LadderSettings = SETTINGS)
 
 
 def study(
-    name: str, function: Callable[..., dict], cases: list[dict], seeds: tuple[int, ...], **more: dict
+    name: str,
+    function: Callable[..., dict],
+    cases: list[dict],
+    seeds: tuple[int, ...],
+    **more: dict,
 ) -> None:
     """Run what is missing, each rung with the better of its rates, and write the record."""
     settings = {**asdict(SETTINGS), "rates": RATES, **more, "scenes": scenes.version()}

@@ -100,9 +100,7 @@ def test_the_command_line_names_the_cluster(place, monkeypatch, capsys):
 
 def test_search_gives_each_case_its_best_rate():
     cases = [{"peak": 0.1}, {"peak": 0.3}]
-    results, chosen = jobs.search(
-        "peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {}
-    )
+    results, chosen = jobs.search("peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {})
     assert chosen == [{"peak": 0.1, "lr": 0.1}, {"peak": 0.3, "lr": 0.3}]
     assert len(results) == 2 * (3 + 2)
     assert all(r["lr"] == r["peak"] for r in results if r["seed"] > 0)
