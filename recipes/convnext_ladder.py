@@ -1,6 +1,6 @@
 """The ladder from ResNet to ConvNeXt at laptop size: every rung, five seeds.
 
-Seed 0 runs with two learning rates; the better one on validation scenes is used for all seeds.
+Seed 0 looks for the best learning rate on validation scenes, which all seeds then use.
 What is reported is the accuracy on test scenes, which no choice has seen.
 """
 

@@ -20,6 +20,9 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed, parallel_config
 
+WIDEST = 8
+"""Learning rates that :func:`search` tries for a case at the most."""
+
 
 def run(name: str, function: Callable[..., dict], jobs: list[dict], settings: dict) -> list[dict]:
     """Call ``function(**job)`` for every job and return the results in the jobs' order.
@@ -75,22 +78,57 @@ def search(
 ) -> tuple[list[dict], list[dict]]:
     """Run every case with each learning rate on the first seed, with the best one on the others.
 
+    Where the best rate is the first or last one tried, the grid grows by its own step on that side
+    until the best is inside.
+
     Args:
         name, settings: as for :func:`run`.
         function: called with a case's arguments, ``lr`` and ``seed``; its result's ``val`` decides.
         cases: arguments of each case.
-        rates: learning rates to try for a case.
+        rates: learning rates to try first for a case, rising, two or more.
         seeds: the first one chooses.
 
     Returns:
         All results, and the cases, each with its chosen ``lr``.
+
+    Raises:
+        RuntimeError: a case whose best rate is still at the edge of :data:`WIDEST` rates.
     """
-    first = [{**case, "lr": lr, "seed": seeds[0]} for case in cases for lr in rates(case)]
-    tried, chosen = run(name, function, first, settings), []
-    for case in cases:
-        mine = [r for r in tried if case.items() <= r.items()]
-        chosen.append({**case, "lr": max(mine, key=lambda r: r["val"])["lr"]})
-    return tried + run(name, function, grid(chosen, seed=seeds[1:]), settings), chosen
+    grids = [list(rates(case)) for case in cases]
+    todo = [{**case, "lr": lr} for case, tried in zip(cases, grids, strict=True) for lr in tried]
+    results, chosen = [], []
+    while todo:
+        results += run(name, function, grid(todo, seed=seeds[:1]), settings)
+        todo, chosen = [], []
+        for case, tried in zip(cases, grids, strict=True):
+            scores = {r["lr"]: r["val"] for r in results if case.items() <= r.items()}
+            best = interior_best(scores)
+            chosen.append({**case, "lr": best})
+            if more := beyond(tried, best):
+                tried.append(more)
+                todo.append({**case, "lr": more})
+    return results + run(name, function, grid(chosen, seed=seeds[1:]), settings), chosen
+
+
+def interior_best(scores: dict[float, float]) -> float:
+    """The rate with the best score; of equal ones, one that is not at the edge."""
+    edges = min(scores), max(scores)
+    return max(scores, key=lambda rate: (scores[rate], rate not in edges))
+
+
+def beyond(tried: Sequence[float], best: float) -> float | None:
+    """The next rate of a geometric grid where the best one is its first or last; None inside.
+
+    Raises:
+        RuntimeError: the grid has :data:`WIDEST` rates already.
+    """
+    rates = sorted(tried)
+    ratio = rates[1] / rates[0]
+    if rates[0] < best < rates[-1]:
+        return None
+    if len(rates) >= WIDEST:
+        raise RuntimeError(f"Of {rates} the best rate is {best}, still at the edge.")
+    return float(f"{best / ratio if best == rates[0] else best * ratio:.2g}")
 
 
 @contextmanager

@@ -2,13 +2,20 @@
 
 import re
 import tomllib
+import warnings
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from modarch_utils import claims
-from modarch_utils.claims import Claim, Ledger, contrast, paper
+from modarch_utils.claims import Claim, Interval, Ledger, contrast, paper, rule
 
 ROOT = Path(__file__).parents[1]
 PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text(encoding="utf-8"))
@@ -101,7 +108,7 @@ def one(row: dict, /, **given) -> dict:
 
 
 def test_verdicts(ledger, capsys):
-    verdicts = ["reproduced", "not reproduced", "ours", "partly"]
+    verdicts = ["reproduced", "opposite", "ours", "partly"]
     assert [row["verdict"] for row in ledger.rows()] == verdicts
     ledger.verdicts()
     lines = capsys.readouterr().out.splitlines()
@@ -113,9 +120,9 @@ def test_verdicts(ledger, capsys):
     ("decision", "verdict"),
     [
         ({"within": 2}, "reproduced"),
-        ({"within": 2.1}, "not reproduced"),
+        ({"within": 2.1}, "opposite"),
         ({"beyond": 2}, "reproduced"),
-        ({"beyond": 1.9}, "not reproduced"),
+        ({"beyond": 1.9}, "opposite"),
     ],
 )
 def test_a_margin_decides(decision, verdict):
@@ -165,9 +172,13 @@ HELD = {"ours": "1", "holds": True}
         ({"note": "{n:.1f}"}, HELD | {"n": "a"}, "`note` cannot be filled: .*format code"),
         ({"note": "{f(1)}"}, HELD | {"f": abs}, r"cannot be filled: f\(1\) is neither"),
         ({}, HELD | {"m": 2}, "names no value 'm', which was given"),
-        ({"margin": 1}, {"ours": "1"}, "needs one of `holds`, `within`, `beyond` and `verdict`"),
-        ({}, HELD | {"within": 2}, "needs one of `holds`"),
-        ({}, HELD | {"verdict": "ours"}, "needs one of `holds`"),
+        (
+            {"margin": 1},
+            {"ours": "1"},
+            "needs one of `effect`, `holds`, `within`, `beyond` and `verdict`",
+        ),
+        ({}, HELD | {"within": 2}, "needs one of `effect`"),
+        ({}, HELD | {"verdict": "ours"}, "needs one of `effect`"),
         ({}, {"ours": "1", "within": 2}, "has no margin to decide it"),
         ({"claims": "c"}, HELD, "has the unknown key 'claims'"),
         ({}, {"ours": "1", "verdict": "maybe"}, "verdict must be one of .* 'maybe'"),
@@ -197,7 +208,7 @@ def test_verdicts_name_rows_that_nobody_measured(capsys):
 
 
 def test_a_claim_of_a_paper_needs_its_source():
-    for verdict in ("reproduced", "partly", "not reproduced"):
+    for verdict in ("reproduced", "partly"):
         with pytest.raises(ValueError, match="'c' needs its source"):
             Claim("c", ours="1", verdict=verdict)
 
@@ -220,6 +231,8 @@ def test_mime_bundle_carries_the_rows(ledger):
         "minutes": 1.25,
         "tolerance": "",
         "note": "",
+        "visible": "",
+        "needed": "",
     }
 
 
@@ -234,13 +247,96 @@ def test_the_table_is_escaped_and_complete(ledger):
     assert [cell.get_text() for cell in table.select("th")] == ["Claim", "Paper", "Ours", "Verdict"]
     assert rows == [
         ["it holds", "1.1", "1", "reproduced"],
-        ["it fails (no <GPU> here)", "", "2", "not reproduced"],
+        ["it fails (no <GPU> here)", "", "2", "opposite"],
         ["we say so", "", "3 ± 0.1|seeds 0-2, 1.2 minutes", "ours"],
         ["half", "", "a < b", "partly"],
     ]
 
 
-def test_contrast_is_a_difference_and_twice_its_standard_error():
-    change, noise = contrast([3, 5, 7], [1, 2, 3])
-    assert change == 3
-    assert noise == pytest.approx(2 * ((4 + 1) / 3) ** 0.5)
+def at(low, high, visible=1.0, runs=3) -> Interval:
+    return Interval((low + high) / 2, low, high, visible, runs)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "paper", "spread", "verdict"),
+    [
+        (0.1, 3, None, 0, "reproduced"),
+        (0.1, 1.4, 2, 0, "reproduced"),  # reaches to within the margin of the paper's 2
+        (3, 4, 2, 0, "reproduced"),  # more than the paper's
+        (0.1, 2.5, 4, 0, "partly"),
+        (-0.9, 0.9, 2, 0, "no difference"),
+        (0.2, 0.9, None, 0, "no difference"),  # of a size that we said does not matter
+        (-3, -1, 2, 0, "opposite"),
+        (-0.5, 3, 2, 0, "undecided"),
+        (-3, 0.5, 2, 0, "undecided"),
+        (1, 3, 0.06, 0.15, "undecided"),  # the paper's own effect is within its spread
+        (-0.9, 0.9, 0.06, 0.15, "no difference"),
+        # a paper that lost two points
+        (-3, -0.1, -2, 0, "reproduced"),
+        (-0.95, -0.1, -2, 0, "no difference"),
+        (1, 3, -2, 0, "opposite"),
+        (-1.2, -0.1, -4, 0, "partly"),
+    ],
+)
+def test_an_interval_a_margin_and_a_paper_make_a_verdict(low, high, paper, spread, verdict):
+    assert rule.verdict(at(low, high), 1, paper, spread) == verdict
+
+
+def test_a_margin_is_positive():
+    with pytest.raises(ValueError, match="smallest effect that matters: 0 is none"):
+        rule.verdict(at(1, 2), 0)
+
+
+@given(
+    arrays(float, st.tuples(st.just(2), st.integers(2, 8)), elements=st.floats(-50, 50)),
+    st.booleans(),
+)
+def test_an_interval_is_that_of_scipy(runs, paired):
+    after, before = runs
+    found = contrast(after, before, paired)
+    test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # runs that are all the same
+        expected = test(after, before).confidence_interval()
+    if np.isfinite(expected.low):
+        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-6)
+    assert found.low <= found.value <= found.high and found.visible >= found.half
+
+
+def test_a_contrast_that_is_visible_is_seen_four_times_in_five():
+    rng = np.random.default_rng(0)
+    typical = np.mean([contrast(rng.normal(size=5), np.zeros(5)).visible for _ in range(2000)])
+    seen = [contrast(rng.normal(typical, size=5), np.zeros(5)).low > 0 for _ in range(2000)]
+    assert 0.7 < np.mean(seen) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "words"), [([1], [2], "two runs"), ([1, 2], [1, 2, 3], "no pairs")]
+)
+def test_a_contrast_needs_runs_and_pairs(after, before, words):
+    with pytest.raises(ValueError, match=words):
+        contrast(after, before)
+
+
+def test_an_effect_fills_its_row():
+    row = {"source": SOURCE, "margin": 1, "unit": "points", "figure": "convnext.ladder.recipe.std"}
+    row |= {"figure_spread": "noise", "seeds": "0-2"}
+    made = one(row, effect=at(-1, 3, visible=4), noise=0.01)
+    assert (made["verdict"], made["ours"], made["spread"]) == (
+        "undecided",
+        "+1.00 points",
+        "(-1.00 to +3.00)",
+    )
+    assert (made["paper"], made["tolerance"]) == ("+0.07 points", "margin 1 points")
+    assert (made["visible"], made["needed"]) == ("4 points", "about 48 runs of each kind")
+    assert one(row, effect=at(-1, 3), noise=0.1)["verdict"] == "undecided"
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(1, "ours"), (-1, "undecided"), (-4, "opposite")])
+def test_an_effect_of_our_own_is_judged_too(low, verdict):
+    assert one({"margin": 1}, effect=at(low, low + 2.5))["verdict"] == verdict
+
+
+def test_a_limit_that_is_missed_may_say_what_that_means():
+    row = {"source": SOURCE, "margin": 2, "otherwise": "not tested here"}
+    assert one(row, ours="1", beyond=1)["verdict"] == "not tested here"

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from modarch_utils.claims import MIME
+from modarch_utils.claims import MIME, Interval
 from modarch_utils.claims import Ledger as Claims
 from tools import ledger
 
@@ -32,6 +32,7 @@ ROWS = {
         "tolerance": "1 point",
     },
     "deeper": {"claim": "Deeper wins", "source": "he2016resnet", "note": "Too short."},
+    "wider": {"claim": "Wider wins", "margin": 1},
     "shapes": {"claim": "Shapes agree"},
 }
 
@@ -41,29 +42,34 @@ def claims() -> Claims:
     claims = Claims("02_b", ROWS)
     claims.add("patchify", ours="61.2 %", spread="± 0.4", minutes=12.34, holds=True)
     claims.add("deeper", ours="-1.0", holds=False)
+    claims.add("wider", effect=Interval(1, -1, 3, 2, 3))
     claims.add("shapes", ours="yes", holds=True)
     return claims
 
 
-def test_a_claim_is_a_row(tmp_path, claims):
+def test_a_claim_is_a_row_below_its_verdict(tmp_path, claims):
     page = ledger.page([notebook(tmp_path, "02_b", claims.rows())])
+    chapter = "[02](../notebooks/02_b.ipynb)"
+    parts = [part.split("\n\n")[0] for part in page.split("\n## ")[1:]]
+    assert parts == ["✓ Reproduced", "✗ Opposite", "? Undecided", "· Ours"]
     assert (
-        r"| Patchify helps \| a little | +0.15 {cite}`liu2022convnet` | 61.2 % ± 0.4 | 1 point "
-        "| 0-2 | 12.3 | ✓ reproduced |"
+        rf"| {chapter} | Patchify helps \| a little | +0.15 {{cite}}`liu2022convnet` | 61.2 % "
+        "± 0.4 *seeds 0-2, 12.3 minutes* | 1 point |  |"
     ) in page
+    assert f"| {chapter} | Deeper wins *Too short.* | {{cite}}`he2016resnet` | -1.0 |  |  |" in page
     assert (
-        "| Deeper wins *Too short.* | {cite}`he2016resnet` | -1.0 |  |  |  | ✗ not reproduced |"
+        f"| {chapter} | Wider wins |  | +1.00 (-1.00 to +3.00) | 1 | 2 "
+        "| about 12 runs of each kind |"
     ) in page
-    assert "| Shapes agree |  | yes |  |  |  | · ours |" in page
-    assert "[Open the chapter](../notebooks/02_b.ipynb)" in page
+    assert "1 rows rest on an interval" in page
 
 
 def test_counts_add_up_over_chapters(tmp_path, claims):
     two = [notebook(tmp_path, name, claims.rows()) for name in ("02_b", "03_c")]
     page = ledger.page([notebook(tmp_path, "00_a", []), *two])
-    assert "| [About 02_b](#02_b) | 3 | 1 | 0 | 1 | 1 |" in page
-    assert "| **Together** | 6 | 2 | 0 | 2 | 2 |" in page
-    assert "00_a" not in page, "a chapter without claims has no section"
+    assert "| [About 02_b](../notebooks/02_b.ipynb) | 4 | 1 | 0 | 1 | 0 | 1 | 0 | 1 |" in page
+    assert "| **Together** | 8 | 2 | 0 | 2 | 0 | 2 | 0 | 2 |" in page
+    assert "00_a" not in page, "a chapter without claims is not listed"
 
 
 def test_unknown_verdict_names_notebook_and_claim(tmp_path, claims):

@@ -11,13 +11,21 @@ import nbformat
 
 from modarch_utils.claims import MIME, VERDICTS
 
-MARKS = {"reproduced": "✓", "partly": "≈", "not reproduced": "✗", "ours": "·"}
-COLUMNS = ("Claim", "Paper", "Here", "Tolerance", "Seeds", "Minutes", "Verdict")
+MARKS = dict(zip(VERDICTS, "✓≈✗=?–·", strict=True))
+COLUMNS = ("Chapter", "Claim", "Paper", "Here", "Margin", "Would have shown", "It would take")
 HEAD = """\
 # Ledger
 
-Every claim that a chapter makes, beside what the chapter measured. A claim that does not reproduce
-at this scale stays in the list, with the reason. *Ours* marks a statement that no paper makes.
+Every claim that a chapter makes, beside what the chapter measured. [Chapter 00](
+../notebooks/00_start_here.ipynb) explains the rule for verdicts; here it is in four lines:
+
+1. An effect is an interval at 95 % (Student's *t*, paired where runs share a seed), half of which
+   stands after ±. A margin, the smallest effect that matters, stands in the claim's file.
+2. All of the interval on the claim's side: *reproduced*; *partly* if all of it falls short of the
+   paper's value by more than the margin. All of it on the other side: *opposite*.
+3. All of it inside the margin: *no difference*. It holds both the claim and nothing: *undecided*.
+4. Without an interval: exact counts and measured limits agree or do not; *not tested here* could
+   not show on this machine or data; *ours* marks what no paper says and holds here.
 """
 
 
@@ -51,19 +59,22 @@ def title(notebook: Path) -> str:
     return notebook.stem
 
 
-def row(claim: dict) -> list[str]:
-    """Return a claim's table cells, in the order of ``COLUMNS``."""
-    note, source = claim.get("note"), claim.get("source")
-    cells = [
-        claim["claim"] + (f" *{note}*" if note else ""),
-        claim.get("paper", "") + (f" {{cite}}`{source}`" if source else ""),
-        f"{claim['ours']} {claim.get('spread', '')}",
-        claim.get("tolerance", ""),
-        claim.get("seeds", ""),
-        f"{claim['minutes']:.1f}" if claim.get("minutes") else "",
-        f"{MARKS[claim['verdict']]} {claim['verdict']}",
-    ]
-    return [cell.strip().replace("|", "\\|").replace("\n", " ") for cell in cells]
+def row(claim: dict, columns: tuple[str, ...]) -> list[str]:
+    """Return a claim's table cells, in the order of ``columns``."""
+    note, source, chapter = claim.get("note"), claim.get("source"), claim["chapter"]
+    details = [f"seeds {claim['seeds']}"] if claim.get("seeds") else []
+    details += [f"{claim['minutes']:.1f} minutes"] if claim.get("minutes") else []
+    details = [f"*{', '.join(details)}*"] if details else []
+    cells = {
+        "Chapter": f"[{chapter[:2]}](../notebooks/{chapter}.ipynb)",
+        "Claim": claim["claim"] + (f" *{note}*" if note else ""),
+        "Paper": claim.get("paper", "") + (f" {{cite}}`{source}`" if source else ""),
+        "Here": " ".join(filter(None, (claim["ours"], claim.get("spread"), *details))),
+        "Margin": claim.get("tolerance", "").removeprefix("margin "),
+        "Would have shown": claim.get("visible", ""),
+        "It would take": claim.get("needed", ""),
+    }
+    return [cells[name].strip().replace("|", "\\|").replace("\n", " ") for name in columns]
 
 
 def table(rows: list[list[str]], columns: tuple[str, ...]) -> str:
@@ -82,11 +93,21 @@ def page(notebooks: list[Path]) -> str:
     """Return the ledger page (MyST Markdown) of these notebooks; it lies in ``book/``."""
     chapters = [(path, title(path), found) for path in notebooks if (found := claims(path))]
     everything = [claim for _, _, found in chapters for claim in found]
-    summary = [[f"[{name}](#{path.stem})", *counts(found)] for path, name, found in chapters]
+    summary = [
+        [f"[{name}](../notebooks/{path.name})", *counts(found)] for path, name, found in chapters
+    ]
     summary.append(["**Together**", *counts(everything)])
-    parts = [HEAD, table(summary, ("Chapter", "Claims", *map(str.capitalize, VERDICTS)))]
-    for path, name, found in chapters:
-        parts.append(f"({path.stem})=\n## {name}\n\n[Open the chapter](../notebooks/{path.name})")
-        rows = table([row(claim) for claim in found], COLUMNS)
-        parts.append(f":::{{div}} full-width\n{rows}\n:::")
+    judged = sum(bool(claim.get("visible")) for claim in everything)
+    parts = [
+        HEAD,
+        f"{judged} rows rest on an interval: if none of their effects existed, about "
+        f"{0.05 * judged:.0f} of them would still seem to go one way or the other.",
+        table(summary, ("Chapter", "Claims", *map(str.capitalize, VERDICTS))),
+    ]
+    for verdict in VERDICTS:
+        if found := [claim for claim in everything if claim["verdict"] == verdict]:
+            columns = COLUMNS if any(claim.get("needed") for claim in found) else COLUMNS[:-1]
+            rows = table([row(claim, columns) for claim in found], columns)
+            parts.append(f"## {MARKS[verdict]} {verdict.capitalize()}")
+            parts.append(f":::{{div}} full-width sortable\n{rows}\n:::")
     return "\n\n".join(parts) + "\n"

@@ -14,11 +14,21 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 
-import numpy as np
-
 from modarch_utils import tables
+from modarch_utils.claims import rule
+from modarch_utils.claims.rule import Interval, contrast
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "ours")
+__all__ = ["Claim", "Interval", "Ledger", "contrast", "paper", "rule"]
+
+VERDICTS = (
+    "reproduced",
+    "partly",
+    "opposite",
+    "no difference",
+    "undecided",
+    "not tested here",
+    "ours",
+)
 MIME = "application/vnd.modarch.claims+json"
 
 
@@ -46,18 +56,6 @@ def paper(key: str) -> dict:
             raise KeyError(f"papers.toml has no table {key!r}; add it there with its source.")
         table = table[part]
     return table
-
-
-def contrast(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
-    """Difference of two means over seeds, and twice its standard error.
-
-    A difference counts, throughout the course, when it is the larger of the two.
-
-    Args:
-        after, before: one value for each seed, two or more each.
-    """
-    error = np.sqrt(np.var(after, ddof=1) / len(after) + np.var(before, ddof=1) / len(before))
-    return float(np.mean(after) - np.mean(before)), float(2 * error)
 
 
 _OPERATORS = {
@@ -113,13 +111,13 @@ class Claim:
     ours: str
     """What was measured here, with its unit."""
     verdict: str
-    """One of :data:`VERDICTS`; ``"ours"`` marks a statement that no paper makes."""
+    """One of :data:`VERDICTS`; ``"ours"`` marks one that holds and no paper makes."""
     paper: str = ""
     """The paper's figure, as quoted."""
     source: str = ""
     """Key of ``references.bib``."""
     spread: str = ""
-    """How far ``ours`` varies, for example ``"± 0.4"`` (standard deviation over seeds)."""
+    """How far ``ours`` may lie from the truth: an interval at 95 %."""
     seeds: str = ""
     """Seeds used, for example ``"0-2"``; empty where nothing is random."""
     minutes: float = 0
@@ -128,16 +126,22 @@ class Claim:
     """How near counts as agreement."""
     note: str = ""
     """The reason where a claim does not reproduce, or what was compared."""
+    visible: str = ""
+    """The smallest effect that would have shown, where an interval decides."""
+    needed: str = ""
+    """What it would take to decide, where the verdict is ``undecided``."""
 
     def __post_init__(self):
         if self.verdict not in VERDICTS:
             raise ValueError(f"verdict must be one of {VERDICTS}, but is {self.verdict!r}.")
-        if self.verdict != "ours" and not self.source:
+        if self.verdict in VERDICTS[:2] and not self.source:
             raise ValueError(f"The claim {self.claim!r} needs its source, a key of references.bib.")
 
 
-TEXTS = ("claim", "paper", "ours", "spread", "seeds", "tolerance", "note")
-"""What a row of a chapter's file may hold beside ``source`` and ``margin``, all templates."""
+TEXTS = ("claim", "paper", "ours", "spread", "seeds", "tolerance", "note", "needed")
+"""What a row of a chapter's file may hold as templates."""
+SETTINGS = ("source", "margin", "unit", "figure", "figure_spread", "otherwise")
+"""And what else it may hold; see :class:`Ledger`."""
 
 
 @cache
@@ -158,11 +162,13 @@ class Ledger:
     Args:
         chapter: slug of the notebook, for example ``"02_convnext"``.
         data: the rows by name, as they stand in ``modarch_utils/claims/{chapter}.toml``, which is
-            read where none are given. A row has a ``claim``, and may have ``paper``, ``source``,
-            ``tolerance``, ``note``, ``seeds``, ``ours``, ``spread`` (texts) and ``margin`` (the
-            number that decides). The texts are templates as of :meth:`str.format`: they name what
-            :meth:`add` is given, ``margin``, and figures of ``papers.toml``. A field may compute:
-            ``"{convnext.params.resnet50 / 1e6:.1f}M"``.
+            read where none are given. A row has a ``claim``, and may have the texts
+            :data:`TEXTS` and the settings :data:`SETTINGS`: ``margin``, the number that decides;
+            for an effect its ``unit``, the paper's ``figure`` in that unit and ``figure_spread``;
+            ``otherwise``, the verdict where a number misses its margin (``opposite`` unless said).
+            The texts, and the paper's figure and spread, are templates as of :meth:`str.format`:
+            they name what :meth:`add` is given, ``margin``, and figures of ``papers.toml``. A
+            field may compute: ``"{convnext.params.resnet50 / 1e6:.1f}M"``.
 
     Raises:
         FileNotFoundError: the chapter has no file.
@@ -177,7 +183,7 @@ class Ledger:
         if self.data is None:
             self.data = _rows(self.chapter)
         for name, row in self.data.items():
-            if unknown := sorted(set(row) - {*TEXTS, "source", "margin"}):
+            if unknown := sorted(set(row) - {*TEXTS, *SETTINGS}):
                 raise ValueError(f"{self._place(name)} has the unknown key {unknown[0]!r}.")
             if "claim" not in row:
                 raise ValueError(f"{self._place(name)} lacks its sentence, `claim`.")
@@ -198,6 +204,7 @@ class Ledger:
         name: str,
         /,
         *,
+        effect: Interval | None = None,
         holds: bool | None = None,
         within: float | None = None,
         beyond: float | None = None,
@@ -209,10 +216,13 @@ class Ledger:
 
         Args:
             name: the row.
-            holds: whether the measurement agrees with the claim. Or give one of:
+            effect: an interval, from which :func:`modarch_utils.claims.rule.verdict` gives the
+                verdict by the row's ``margin`` and the paper's ``figure``. Or, for what does not
+                vary, one of:
+            holds: whether the measurement agrees with the claim.
             within: the number that decides; it holds if it is at most the row's ``margin``.
             beyond: likewise; it holds if it is at least the row's ``margin``.
-            verdict: one of :data:`VERDICTS`, given by hand.
+            verdict: one of :data:`VERDICTS`, by hand: for exact counts and what was not tested.
             minutes: that the measurement took.
             values: what the row's templates name; ``ours``, and perhaps ``spread``, where the row
                 has no template for it.
@@ -220,20 +230,40 @@ class Ledger:
         Raises:
             ValueError: no such row, a value that is missing or that no template names, not one
                 decision, no ``margin`` for it, or what :class:`Claim` raises.
-            AssertionError: a claim of our own that does not hold: the sentence is simply wrong.
+            AssertionError: a claim of our own, without an interval, that does not hold: the
+                sentence is simply wrong.
         """
         row, source = self._row(name), self._row(name).get("source", "")
-        decisions = {"holds": holds, "within": within, "beyond": beyond, "verdict": verdict}
+        decisions = {"effect": effect, "holds": holds, "within": within, "beyond": beyond}
+        decisions |= {"verdict": verdict}
         decisions = {key: value for key, value in decisions.items() if value is not None}
         if len(decisions) != 1:
             raise ValueError(
-                f"{self._place(name)} needs one of `holds`, `within`, `beyond` and `verdict`."
+                f"{self._place(name)} needs one of `effect`, `holds`, `within`, `beyond` and "
+                "`verdict`."
             )
-        if {"within", "beyond"} & set(decisions) and "margin" not in row:
+        if {"effect", "within", "beyond"} & set(decisions) and "margin" not in row:
             raise ValueError(f"{self._place(name)} has no margin to decide it; add `margin = …`.")
         margin = {"margin": row["margin"]} if "margin" in row else {}
         texts = self._texts(name, margin | decisions, values)
-        if verdict is None:
+        if effect is not None:
+            figure, spread = (
+                float(texts.pop(key)) if key in texts else None
+                for key in ("figure", "figure_spread")
+            )
+            verdict = rule.verdict(effect, row["margin"], figure, spread or 0.0)
+            texts["visible"] = f"{effect.visible:.2g} {texts.pop('unit')}".strip()
+            if verdict == "undecided" and "needed" not in texts:
+                runs = rule.needed(effect, row["margin"], figure)
+                told = figure is None or abs(figure) > (spread or 0.0)
+                texts["needed"] = (
+                    f"about {runs:,} runs of each kind"
+                    if told
+                    else "a paper that tells it from none"
+                )
+            if not source and verdict == "reproduced":
+                verdict = "ours"
+        elif verdict is None:
             if within is not None:
                 holds = within <= row["margin"]
             elif beyond is not None:
@@ -242,7 +272,8 @@ class Ledger:
                 raise AssertionError(
                     f"Our own claim does not hold: {texts['claim']} (measured: {texts['ours']})"
                 )
-            verdict = ("reproduced" if holds else "not reproduced") if source else "ours"
+            verdict = "reproduced" if holds else row.get("otherwise", "opposite")
+            verdict = verdict if source else "ours"
         minutes = round(float(minutes), 2)
         minutes = int(minutes) if minutes.is_integer() else minutes
         self.added[name] = Claim(**texts, source=source, verdict=verdict, minutes=minutes)
@@ -250,7 +281,21 @@ class Ledger:
     def _texts(self, name: str, known: dict, values: dict) -> dict[str, str]:
         """The row's texts, filled in."""
         row = self.data[name]
-        given = {key: f"{{{key}}}" for key in ("ours", "spread") if key == "ours" or key in values}
+        given = {"ours": "{ours}"}
+        if "effect" in known:
+            unit = row.get("unit", "")
+            given = {
+                "ours": f"{{effect.value:+.2f}} {unit}",
+                "spread": "({effect.low:+.2f} to {effect.high:+.2f})",
+                "tolerance": f"margin {{margin}} {unit}",
+                "unit": unit,
+            }
+            if "figure" in row:
+                given |= {
+                    key: f"{{{row[key]}}}" for key in ("figure", "figure_spread") if key in row
+                }
+                given["paper"] = f"{{{row['figure']}:+.2f}} {unit}"
+        given |= {key: f"{{{key}}}" for key in ("ours", "spread") if key in values}
         templates = given | {key: row[key] for key in TEXTS if key in row}
         if idle := sorted(set(values) - set().union(*map(names, templates.values()))):
             raise ValueError(f"{self._place(name)} names no value {idle[0]!r}, which was given.")
@@ -258,7 +303,7 @@ class Ledger:
         texts = {}
         for key, template in templates.items():
             try:
-                texts[key] = _Template().vformat(template, (), known)
+                texts[key] = _Template().vformat(template, (), known).strip()
             except KeyError as missing:
                 raise ValueError(
                     f"{self._place(name)}: `{key}` names {missing}, which is neither in "
@@ -277,7 +322,7 @@ class Ledger:
             ValueError: rows that no cell has added yet.
         """
         for row in self.added.values():
-            print(f"{row.verdict:>14}  {row.claim}")
+            print(f"{row.verdict:>15}  {row.claim}")
         if absent := [name for name in self.data if name not in self.added]:
             raise ValueError(
                 f"No cell has measured {', '.join(absent)} yet: run the cells above, or take the "

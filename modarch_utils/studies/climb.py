@@ -40,7 +40,7 @@ class LadderSettings:
 SETTINGS = LadderSettings()
 
 RATES = {"2015": (0.05, 0.1), "modern": (2e-3, 4e-3)}
-"""Learning rates tried for each rung; the better one on validation data is used."""
+"""Learning rates tried first for each rung; the best one on validation data is used."""
 
 
 def step(key: str) -> Step:

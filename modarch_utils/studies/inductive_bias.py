@@ -51,7 +51,7 @@ RATES = {
     "swin": (2e-3, 4e-3),
     "swin_unshifted": (2e-3, 4e-3),
 }
-"""Learning rates tried for each network; the better one on validation data is used."""
+"""Learning rates tried first for each network; the best one on validation data is used."""
 
 
 def conv_layers(dims: tuple[int, ...], repeat: int = 1) -> nn.Sequential:

@@ -73,7 +73,7 @@ LAPTOP = Live("small", "scenes", 600, (32, 64), "efficientnet_lite0")
 GPU = Live("s", "imagenette", None, (128, 300), "tf_efficientnetv2_s")
 
 RATES = (8e-3, 16e-3)
-"""Learning rates tried for each case; the better one on validation scenes is used."""
+"""Learning rates tried first for each case; the best one on validation data is used."""
 TIME_SHARE = 0.7
 """Share of the epochs that ``"fixed, equal time"`` has: a progressive run's time divided by a fixed
 one's, rounded up in favour of the fixed one (the record has the measured ratio)."""

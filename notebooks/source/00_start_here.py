@@ -302,7 +302,7 @@ print("chelsea, a cat:", guesses["chelsea"][0][0] in CATS)
 print("coffee:", guesses["coffee"][0][0])
 
 # %% [markdown]
-# A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and whether it holds. The sentence
+# A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and a verdict. The sentence
 # stands in `modarch_utils/claims/00_start_here.toml`, where a chapter on a paper also has the paper's figure and
 # source, and the notebook hands over what it measured.
 # A sentence of ours that does not hold stops the notebook right here.
@@ -321,6 +321,89 @@ ledger.add("chelsea", sure=cat, holds=is_cat and cat > 0.8)
 network = zoo.load_timm(settings.classifier)
 prepare = create_transform(**resolve_model_data_config(network))
 print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
+
+# %% [markdown]
+# ## A rule for verdicts
+#
+# A cat on a photograph is easy to judge. Most claims are not like that. A paper says: *this change gains two points of
+# accuracy*. We train five small networks with the change and five without, and the gains differ from seed to seed. **When may
+# we say that it came out as in the paper?**
+#
+# The course has one rule for that, `modarch_utils/claims/rule.py`. It needs three things:
+#
+# * an **interval**: Student's, at 95 %, from the differences of runs that share a seed. An experiment done a hundred times
+#   would catch the true effect in about 95 of its intervals;
+# * a **margin**: the smallest effect that would matter to us, written down in the claim's file;
+# * the **paper's value**, where it prints one in the same unit.
+#
+# Seven outcomes for a paper's two points, with a margin of half a point. Which verdict would you give to each?
+
+# %%
+claimed, margin = 2.0, 0.5
+outcomes = [
+    (2.1, 0.8),
+    (3.6, 0.6),
+    (0.9, 0.4),
+    (0.1, 0.3),
+    (0.8, 1.2),
+    (-0.3, 0.6),
+    (-1.6, 0.7),
+]
+intervals = [
+    claims.Interval(m, m - half, m + half, 1.3 * half, 5) for m, half in outcomes
+]
+words = [claims.rule.verdict(interval, margin, claimed) for interval in intervals]
+for interval, word in zip(intervals, words, strict=True):
+    print(f"{interval.low:+.1f} to {interval.high:+.1f}: {word}")
+
+# %% tags=["hide-input"]
+COLOURS = {"reproduced": "green", "partly": "blue", "no difference": "grey"}
+COLOURS |= {"undecided": "amber", "opposite": "orange"}
+figure, axis = plt.subplots(figsize=(7, 3.1))
+axis.axvspan(-margin, margin, color=plots.PALETTE["pale"], lw=0)
+axis.axvline(0, color=plots.PALETTE["ink"], lw=1)
+axis.axvline(claimed, color=plots.PALETTE["ink"], lw=1.2, ls="--")
+for row, (interval, word) in enumerate(zip(intervals, words, strict=True)):
+    axis.errorbar(
+        interval.value,
+        row,
+        xerr=interval.half,
+        fmt="o",
+        capsize=4,
+        lw=2,
+        color=plots.PALETTE[COLOURS[word]],
+    )
+    axis.text(4.6, row, word, va="center", fontsize=10)
+axis.text(claimed, -0.75, "the paper", ha="center", va="bottom", fontsize=9)
+axis.text(0, -0.75, "margin", ha="center", va="bottom", fontsize=9)
+axis.set(xlim=(-2.6, 6.4), ylim=(6.6, -0.8), yticks=[], xlabel="measured gain (points)")
+axis.set_xticks(range(-2, 5))
+axis.grid(False, axis="y")
+plots.show(
+    figure,
+    alt="Seven intervals beside a band of half a point around zero and a dashed line at the paper's two points. "
+    + "; ".join(f"{i.low:+.1f} to {i.high:+.1f}: {w}" for i, w in zip(intervals, words, strict=True)) + ".",
+    caption="Seven intervals for a gain that a paper puts at two points, and the verdict of each. Grey band: gains too "
+    "small to matter.",
+)  # fmt: skip
+
+# %% [markdown]
+# Read it from the top. The whole interval above zero: **reproduced**, and the second row shows that more than the paper's gain
+# is no failure. The whole of it above zero, but short of the paper's value by more than the margin: **partly**. All of it
+# inside the band: **no difference**, which is a finding, and one that takes a narrow interval. All of it below zero: the
+# **opposite**.
+#
+# The two in amber hold both a gain and none. They are **undecided**, and that is not the same as "it does not work": it says
+# that *we* have not looked closely enough, and the ledger adds how many runs it would take. Two more words are for claims without an
+# interval: **not tested here**, where this machine or this data cannot show it, and **ours**, for what no paper says and we measured.
+# Exact counts need no interval: they agree or do not.
+#
+# ```{admonition} What 95 % does not promise
+# :class: note
+# If no change in the whole course did anything, one interval in twenty would still leave zero out. The ledger page says how many such
+# false alarms to expect. And an interval knows only what varied: seeds redraw the first weights and the order of the
+# pictures, and where they do not redraw the pictures, it says nothing about other pictures.
+# ```
 
 # %% [markdown]
 # ## What the course promises

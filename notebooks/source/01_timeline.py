@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Timeline: who had which idea, and when?
 #
-# Between 2015 and 2024 the way to build a vision model took several turns: deeper convolutions, then
+# Between 2015 and 2023 the way to build a vision model took several turns: deeper convolutions, then
 # attention, then convolutions again, then layers that are neither.
 #
-# **Which ideas were new, what does each cost, and what does each buy?** This chapter walks the whole road. Every
-# stop *runs*: the idea in a few lines, the proof that our version equals the library's, and then measurements.
+# **Which ideas were new, what does each cost, and what does each buy?** This chapter walks the whole road: most ideas
+# run in a few lines, six are checked against a library's version, and five have a chapter of their own. Then come measurements.
 #
 # **After this chapter you can**
 #
@@ -194,7 +194,7 @@ axis.legend(loc="lower left")
 plots.show(
     figure,
     alt="Training loss over six epochs. Eight layers fall to about 0.7; forty layers stay at the level of guessing; "
-    "forty layers with shortcuts fall as far as eight.",
+    "forty layers with shortcuts fall nearly as far as eight.",
     caption="Training loss on 1,000 scenes, seed 0. Forty plain layers learn nothing in the time in which eight do "
     "well; the same forty with the input added learn.",
 )
@@ -213,13 +213,20 @@ ledger.add("shortcuts", **ends, beyond=plain - max(ends["shallow"], residual))
 # ## 2016: ResNeXt convolves in groups
 #
 # {cite:t}`xie2017resnext` cut the 3×3 convolution into 32 groups that do not see each other. A group needs few
-# weights, so the layer can be twice as wide for the same cost:
+# weights, so that the squeezed layer can be twice as wide in a *block* of the same size:
+
 
 # %%
-one = nn.Conv2d(64, 64, 3, bias=False)
-groups = nn.Conv2d(128, 128, 3, groups=32, bias=False)
-print(f"3×3 over 64 channels: {measure.count_params(one):,} weights")
-print(f"3×3 over 128 channels in 32 groups: {measure.count_params(groups):,} weights")
+def bottleneck(inside: int, groups: int = 1) -> nn.Module:
+    """256 channels, squeezed, a 3×3, and widened again."""
+    layers = (256, inside, 1, 1), (inside, inside, 3, groups), (inside, 256, 1, 1)
+    return nn.Sequential(
+        *[nn.Conv2d(i, o, k, groups=g, bias=False) for i, o, k, g in layers]
+    )
+
+
+print(f"256-64-256: {measure.count_params(bottleneck(64)):,} weights")
+print(f"256-128-256, 32 groups: {measure.count_params(bottleneck(128, 32)):,} weights")
 
 # %% [markdown]
 # Take it to the end, one group for each channel, and you have the depthwise convolution of ConvNeXt and of every
@@ -672,20 +679,20 @@ ledger.add("hyena_time", **shared, within=grows["Hyena"])
 ledger.add("plain_scan", scan=library, **shared, beyond=library["ratio"])
 
 # %% [markdown]
-# Is your machine in line with the record? The next cell allows for a lot, as clocks differ:
+# Is your machine in line with the record? Clocks differ, and a busy machine's are no clocks, so nothing hangs on this line:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for name in ("attention", "Mamba", "Hyena"):
     ratio = live[name][1] / live[name][0]
-    print(
-        f"{name}: 4 times the length costs 2 to 16 times the time here: {2 < ratio < 16}"
-    )
+    print(f"{name}: 4 times the length costs {ratio:.1f} times the time, here and now")
 
 # %% [markdown]
 # ## What does each idea buy?
 #
 # Cost is one side. Now four small experiments, each built so that one idea decides. All records hold three seeds
-# and the better of two learning rates for each network; a slice runs live next to each.
+# and the better of two learning rates for each network, chosen on validation data (where the higher one won, a still higher one
+# might win by more; the recipes now go on beyond such an edge, and these records were made before they did). A slice runs
+# live next to each.
 #
 # ### Choosing what to remember
 #
@@ -826,8 +833,8 @@ for mixer in recall.mixers():
 #
 # ### What a convolution knows before it learns
 #
-# A convolution uses the same weights everywhere and looks at neighbours. A ViT knows neither. How much data does it
-# take to learn that? A small ConvNet, a small ViT of about the same size, and a hybrid (a ViT whose
+# A convolution uses the same weights everywhere and looks at neighbours. A ViT, too, treats all patches with the same weights, but
+# nothing in it says which patches are neighbours. How much data does it take to learn that? A small ConvNet, a small ViT of about the same size, and a hybrid (a ViT whose
 # patches come from a few convolutions, {cite:t}`xiao2021early`), without augmentation, the same number of steps
 # for all set sizes:
 
@@ -870,55 +877,47 @@ for name in ("convnet", "vit"):
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.5))
 for name, (label, color) in NETS.items():
     color = plots.PALETTE[color]
-    scores = [chosen_runs("hunger", name, n) for n in hunger.sizes]
-    left.errorbar(
-        hunger.sizes,
-        [s.mean() for s in scores],
-        [s.std(ddof=1) for s in scores],
-        marker="o",
-        capsize=2,
-        color=color,
-        label=label,
-    )
+    errors = np.array([100 - chosen_runs("hunger", name, n) for n in hunger.sizes])
+    left.plot(hunger.sizes, errors.mean(1), color=color, label=label)
+    left.plot(hunger.sizes, errors, ".", ms=5, color=color)
     if name in live_bias:
-        left.plot(
-            live_n, live_bias[name], "*", ms=13, color=color, mec="white", zorder=5
-        )
+        wrong = 100 - live_bias[name]
+        left.plot(live_n, wrong, "*", ms=13, color=color, mec="white", zorder=5)
     for way, style in (("sideways", "-"), ("up_down", ":")):
         moved = chosen_runs("hunger", name, hunger.sizes[-1], way)
         right.plot(hunger.shifts, moved.mean(0), "o" + style, ms=4, color=color)
-left.set_xscale("log")
+left.set(xscale="log", yscale="log", ylim=(100 / hunger.test_images, 100))
 left.set_xticks(hunger.sizes, hunger.sizes)
+left.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
 left.minorticks_off()
-left.set(
-    xlabel="training images", ylabel="test scenes (%)", title="The hunger for data"
-)
-left.legend(loc="lower right")
+left.set(xlabel="training images", ylabel="errors (%)", title="The hunger for data")
+left.legend(loc="lower left")
 right.set(
     xlabel="moved by (pixels of 32)", ylabel="test scenes (%)", title="The object moves"
 )
 plots.show(
     figure,
-    alt="Left: test accuracy against training images for ConvNet, ViT and hybrid; the ViT is far behind with few "
-    "images and comes nearer with many. Right: accuracy when the view moves by 0 to 8 of 32 pixels, sideways and up or "
-    "down.",
-    caption="Left: the record, mean ± standard deviation over three seeds, and the live slice as stars. Right: networks "
+    alt="Left: test errors against training images for ConvNet, ViT and hybrid, on logarithmic axes: all fall, and the "
+    "ConvNet's fall fastest. Right: accuracy when the view moves by 0 to 8 of 32 pixels, sideways and up or down.",
+    caption="Left: the record, mean and each of three seeds, and the live slice as stars; a seed without an error is not "
+    "drawn. Right: networks "
     "trained on the largest set, tested on views that are turned (cut out of a wider picture, so that no border gives "
     "the move away). Solid: sideways; dotted: up and down.",
 )
-gap = {
-    n: chosen_runs("hunger", "convnet", n).mean()
-    - chosen_runs("hunger", "vit", n).mean()
-    for n in hunger.sizes
-}
-print("lead of the ConvNet:", {n: f"{g:.1f} points" for n, g in gap.items()})
+for n in hunger.sizes:
+    conv, vit = (
+        100 - chosen_runs("hunger", name, n).mean() for name in ("convnet", "vit")
+    )
+    print(f"{n:5} images: {conv:6.2f} and {vit:6.2f} % errors, {vit / conv:5.1f} times")
 visible = bias_record["settings"]["visible"]
 print("of the object still in view at each move:", [f"{v:.0f} %" for v in visible])
 
 # %% [markdown]
-# The hunger is real: far behind on few images, the ViT comes close on many. Two things to keep in mind. All sizes get the
-# same number of steps, so a network that merely learns more slowly would look hungry too; and the ConvNet does twice the
-# multiply-adds.
+# The hunger is real, and on this task it is never stilled. In points, the ViT seems to come close with many images; but both near
+# 100 %, where there are no points left to differ by. In *errors*, the ConvNet's lead grows with every step to the right. In the
+# ViT's paper the ViT overtakes, with hundreds of millions of pictures; nothing here can show that. Two things to keep in mind. All
+# sizes get the same number of steps, so a network that merely learns more slowly would look hungry too; and the ConvNet does
+# twice the multiply-adds.
 #
 # The right panel is a surprise. A convolution moves with its input, so should the ConvNet not be *immune*? It loses less
 # than the ViT, sags in the middle, and comes back at 8 pixels. That fits its three halvings: only a move by whole
@@ -956,11 +955,10 @@ for offset, (name, label, color) in zip(
             place + offset,
             values.mean(),
             0.36,
-            yerr=values.std(ddof=1),
-            capsize=3,
             color=plots.PALETTE[color],
             label=label if place == 0 else None,
         )
+        axis.plot(np.full(len(values), place + offset), values, "k.", ms=4)
         axis.plot(
             place + offset,
             live_windows[name][part],
@@ -978,8 +976,8 @@ plots.show(
     alt="Bars of right answers. With both marks in one window, shifted and unshifted networks answer nearly all. With a "
     "window border between the marks, only the shifted one does; the unshifted one is at the level of guessing or "
     "below.",
-    caption="The record, mean ± standard deviation over three seeds; stars: live. Without the shift, two neighbours on "
-    "either side of a border never meet. Dotted: guessing.",
+    caption="The record, mean and each of three seeds; stars: live. Without the shift, two neighbours on either side of a "
+    "border never meet. Dotted: guessing.",
 )
 for name in live_windows:
     seeds = chosen_runs("windows", name, windows.train_maps, "across")
@@ -1022,7 +1020,7 @@ few = {
     pretrained: records.select(fcmae, "test", grn=True, pretrained=pretrained)
     for pretrained in (False, True)
 }
-print(f"ConvNeXt V2 on {fcmae['settings']['labelled']} labels:")
+print(f"ConvNeXt V2, 12 epochs of {fcmae['settings']['labelled']} labels:")
 print(f"from scratch {few[False].mean():.1f} ± {few[False].std(ddof=1):.1f} %")
 print(f"pre-trained  {few[True].mean():.1f} ± {few[True].std(ddof=1):.1f} %")
 
@@ -1205,7 +1203,8 @@ plots.show(
 # %% [markdown]
 # ### Into the ledger
 #
-# A difference counts when it is larger than twice its standard error over the seeds.
+# [Chapter 00](00_start_here.ipynb) has the rule. Two points of accuracy are the margin, and runs that
+# share a seed are paired. A seed draws first weights and order; the scenes are the same for all.
 
 
 # %% tags=["hide-input"]
@@ -1213,10 +1212,8 @@ def claim_more(
     row: str, more: np.ndarray, less: np.ndarray, record: dict, **values
 ) -> None:
     """Claim that the first values are larger."""
-    change, noise = claims.contrast(more, less)
-    ours = f"{change:+.1f} points ({np.mean(more):.1f} against {np.mean(less):.1f} %)"
-    values |= dict(ours=ours, spread=f"± {noise:.1f}", minutes=record["minutes"])
-    ledger.add(row, **values, holds=change > noise)
+    values |= dict(more=np.mean(more), less=np.mean(less), minutes=record["minutes"])
+    ledger.add(row, effect=claims.contrast(more, less), **values)
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -1237,8 +1234,8 @@ claim_more("copying", *copied, copying, length=task.length)
 found = [runs_of("recall", system) for system in ("Hyena", "convolution")]
 claim_more("recall", *found, copying)
 claim_more("few_images", hungry["convnet"], hungry["vit"], bias_record, images=n_few)
-lead, lead_fed = hungry["convnet"] - hungry["vit"], fed["convnet"] - fed["vit"]
-claim_more("more_images", lead, lead_fed, bias_record, sizes=hunger.sizes)
+wrong = {net: 100 - np.mean([hungry[net], fed[net]], axis=1) for net in nets}
+ledger.add("more_images", wrong=wrong, sizes=hunger.sizes, verdict="not tested here")
 claim_more("sideways", *aside, bias_record, **setting)
 claim_more("hybrid", hybrid, hungry["vit"], bias_record, images=n_few)
 claim_more("shifted_notes", *across, bias_record)

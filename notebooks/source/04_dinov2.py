@@ -920,10 +920,10 @@ colour = claims.contrast(
 )
 behind = claims.contrast(shape_knn["teacher"], shape_knn["mini-dinov2"])
 knn = {name: values.mean() for name, values in shape_knn.items()}
-ledger.add("shapes", knn=knn, gain=gain, minutes=run["minutes"], beyond=gain[0])
-ledger.add("student", knn=knn, within=behind[0])
+ledger.add("shapes", knn=knn, gain=gain, minutes=run["minutes"], beyond=gain.low)
+ledger.add("student", knn=knn, within=behind.high)
 linear = result("mini-dinov2", "colour_linear").mean()
-ledger.add("colour", colour=colour, linear=linear, holds=colour[0] < -colour[1])
+ledger.add("colour", colour=colour, linear=linear, holds=colour.high < 0)
 
 # %% [markdown]
 # ### Pictures of another world

@@ -811,7 +811,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Compare with what you predicted. Now the differences that count, in the sense of this course: larger than twice their standard error over seeds. Three seeds are few, so small differences stay open.
+# Compare with what you predicted. Now the differences that count, in the sense of this course: their interval at 95 % (paired, since methods share the labelled scenes of a seed) leaves zero out. Three seeds are few, so small differences stay open.
 
 # %% tags=["nbval-ignore-output"]
 for a, b in (
@@ -822,10 +822,10 @@ for a, b in (
     ("unfreeze", "fine_tune"),
 ):
     for k in PER_CLASS:
-        difference, error = claims.contrast(runs(a, k), runs(b, k))
-        counts = "counts" if abs(difference) > error else "open"
+        gap = claims.contrast(runs(a, k), runs(b, k))
+        counts = "counts" if gap.clear else "open"
         print(
-            f"{a:12} - {b:10} {k:3} labels  {difference:+6.1f} ± {error:4.1f}  {counts}"
+            f"{a:12} - {b:10} {k:3} labels  {gap.value:+6.1f} ± {gap.half:4.1f}  {counts}"
         )
 
 # %% [markdown]
@@ -840,29 +840,31 @@ for a, b in (
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-def compared(a: str, b: str) -> dict[int, tuple[float, float]]:
-    """Difference of two methods and twice its standard error, for each number of labels."""
+def compared(a: str, b: str) -> dict[int, claims.Interval]:
+    """Difference of two methods, for each number of labels."""
     return {k: claims.contrast(runs(a, k), runs(b, k)) for k in PER_CLASS}
 
 
-def told(differences: dict[int, tuple[float, float]]) -> str:
+def told(differences: dict[int, claims.Interval]) -> str:
     return ", ".join(
-        f"{d:+.1f} ± {e:.1f} with {k}" for k, (d, e) in differences.items()
+        f"{gap.value:+.1f} ± {gap.half:.1f} with {k}" for k, gap in differences.items()
     )
 
 
 for row, scratch in (("probe_scratch", "scratch"), ("probe_small", "small")):
     ahead = compared("probe", scratch)
-    better = all(d > e for d, e in ahead.values())
+    better = all(gap.low > 0 for gap in ahead.values())
     ledger.add(row, points=told(ahead), minutes=record["minutes"], holds=better)
 few = {m: compared(m, "probe") for m in ("fine_tune", "layer_decay", "unfreeze")}
-most = ", ".join(f"{max(v[k][0] for v in few.values()):+.1f} with {k}" for k in (1, 4))
-no_better = all(v[k][0] <= v[k][1] for v in few.values() for k in (1, 4))
+most = ", ".join(
+    f"{max(v[k].value for v in few.values()):+.1f} with {k}" for k in (1, 4)
+)
+no_better = all(v[k].low <= 0 for v in few.values() for k in (1, 4))
 ledger.add("few_labels", points=most, holds=no_better)
-gain, noise = few["layer_decay"][16]
-ledger.add("sixteen_labels", points=told({16: (gain, noise)}), holds=gain > noise)
+gain = few["layer_decay"][16]
+ledger.add("sixteen_labels", points=told({16: gain}), holds=gain.low > 0)
 opened = compared("unfreeze", "fine_tune")
-no_gain = all(d <= e for d, e in opened.values()) and opened[64][0] < -opened[64][1]
+no_gain = all(gap.low <= 0 for gap in opened.values()) and opened[64].high < 0
 ledger.add("gradual", points=told(opened), holds=no_gain)
 
 # %% [markdown]

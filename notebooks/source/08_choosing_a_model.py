@@ -477,9 +477,9 @@ plots.show(
 # %% tags=["hide-input", "nbval-ignore-output"]
 LITE, DINO = "EfficientNet-Lite0", "mini-dinov2-pretrained"
 for question, better, worse in (("shape", LITE, DINO), ("colour", DINO, LITE)):
-    difference, error = claims.contrast(right[question, better], right[question, worse])
+    gap = claims.contrast(right[question, better], right[question, worse])
     pair = dict(better=better, worse=worse, macs=(macs[better], macs[worse]))
-    ledger.add(question, **pair, gap=(difference, error), holds=difference > error)
+    ledger.add(question, **pair, gap=gap, holds=gap.low > 0)
 
 # %% [markdown]
 # ### Large frozen features

@@ -98,9 +98,20 @@ def test_the_command_line_names_the_cluster(place, monkeypatch, capsys):
         jobs.start("some_recipe")
 
 
-def test_search_gives_each_case_its_best_rate():
-    cases = [{"peak": 0.1}, {"peak": 0.3}]
-    results, chosen = jobs.search("peaks", near, cases, lambda case: (0.1, 0.2, 0.3), (0, 1, 2), {})
-    assert chosen == [{"peak": 0.1, "lr": 0.1}, {"peak": 0.3, "lr": 0.3}]
-    assert len(results) == 2 * (3 + 2)
+def test_search_goes_on_until_the_best_rate_is_inside_of_its_grid():
+    cases = [{"peak": 0.05}, {"peak": 0.2}, {"peak": 0.8}]
+    results, chosen = jobs.search("peaks", near, cases, lambda case: (0.1, 0.2, 0.4), (0, 1, 2), {})
+    assert [case["lr"] for case in chosen] == [0.05, 0.2, 0.8]
+    tried = [{r["lr"] for r in results if case.items() <= r.items()} for case in cases]
+    assert tried == [{0.025, 0.05, 0.1, 0.2, 0.4}, {0.1, 0.2, 0.4}, {0.1, 0.2, 0.4, 0.8, 1.6}]
     assert all(r["lr"] == r["peak"] for r in results if r["seed"] > 0)
+    assert len(results) == 5 + 3 + 5 + 3 * 2
+
+
+def test_of_equal_rates_one_inside_is_taken():
+    assert jobs.interior_best({0.1: 1.0, 0.2: 1.0, 0.4: 0.5}) == 0.2
+
+
+def test_a_rate_that_is_never_large_enough_is_refused():
+    with pytest.raises(RuntimeError, match="the best rate is 13.0, still at the edge"):
+        jobs.search("far", near, [{"peak": 1e9}], lambda case: (0.1, 0.2), (0,), {})

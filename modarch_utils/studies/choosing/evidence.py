@@ -200,12 +200,12 @@ def nearest(labels: int, measured: list[int]) -> int:
 
 
 def behind(record: dict, method: str, k: int) -> float:
-    """Points behind the best method of ``transfer``; 0 if that is within twice its error."""
+    """Points behind the best method of ``transfer``; 0 if its interval holds zero."""
     methods = {row["method"] for row in record["results"]}
     runs = {m: _runs(record, m, k, "test") for m in sorted(methods)}
     best = max(runs, key=lambda m: runs[m].mean())
-    difference, error = claims.contrast(runs[best], runs[method])
-    return difference if difference > error else 0.0
+    gap = claims.contrast(runs[best], runs[method])
+    return gap.value if gap.low > 0 else 0.0
 
 
 def _runs(record: dict, method: str, k: int, what: str) -> np.ndarray:
