@@ -24,8 +24,8 @@ Every claim that a chapter makes, beside what the chapter measured. [Chapter 00]
 2. All of the interval on the claim's side: *reproduced*; *partly* if all of it falls short of the
    paper's value by more than the margin. All of it on the other side: *opposite*.
 3. All of it inside the margin: *no difference*. It holds both the claim and nothing: *undecided*.
-4. Without an interval: exact counts and measured limits agree or do not; *not tested here* could
-   not show on this machine or data; *ours* marks what no paper says and holds here.
+4. Without an interval: exact counts and measured limits agree or do not; *not tested here* is what
+   this machine or data cannot show; *ours* is what no paper says and holds here.
 """
 
 

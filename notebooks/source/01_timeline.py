@@ -919,8 +919,8 @@ print("of the object still in view at each move:", [f"{v:.0f} %" for v in visibl
 # sizes get the same number of steps, so a network that merely learns more slowly would look hungry too; and the ConvNet does
 # twice the multiply-adds.
 #
-# The right panel is a surprise. A convolution moves with its input, so should the ConvNet not be *immune*? It loses less
-# than the ViT, sags in the middle, and comes back at 8 pixels. That fits its three halvings: only a move by whole
+# The right panel is a surprise. A convolution moves with its input, so should the ConvNet not be *immune*? On the mean of
+# three seeds it loses less than the ViT (their interval still holds zero), sags in the middle, and comes back at 8 pixels. That fits its three halvings: only a move by whole
 # strides, 8 pixels in all, leaves its features as they were. And up or down, where more ground or more sky comes into
 # view, none of them copes. "Translation invariance" is not simply built in.
 #
@@ -990,9 +990,9 @@ for name, values in pictures.items():
     print(f"{name:15} on scenes: {values.mean():.1f} ± {values.std(ddof=1):.1f} %")
 
 # %% [markdown]
-# On the task that was made for it, the shift decides: across a border no seed without it beats guessing, while with it
-# two of three solve the task completely (the third had not learned it in time). On pictures of 32 pixels it decides
-# nothing that three seeds could show; merging the patches and the mean at the end may let windows talk well enough. An
+# On the task that was made for it, no seed without the shift beats guessing across a border, while with it two of three
+# solve the task completely (the third had not learned it in time, and so three seeds leave the mean undecided). On pictures of
+# 32 pixels the shift decides nothing that three seeds could show; merging the patches and the mean at the end may let windows talk well enough. An
 # idea helps where its problem exists.
 #
 # ## Five trends, each with a number of our own

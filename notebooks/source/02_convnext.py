@@ -208,6 +208,7 @@ for key in ends:
         c: claims.contrast(v, scores["none"]) for c, v in scores.items() if c != "none"
     }
 
+# %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7, 2.8))
 for offset, (key, name), color in zip(
     (-0.15, 0.15), ends.items(), ("grey", "blue"), strict=True
@@ -281,7 +282,7 @@ for key in live_keys:
     )
     live[key] = 100 * histories[key].final_accuracy
 
-# %%
+# %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6, 3))
 for key, history in histories.items():
     history.plot(axis, label=climb.step(key).title)
@@ -291,7 +292,7 @@ plots.show(
     caption="The live slice: a small ResNet with the modern recipe and a small ConvNeXt.",
 )
 
-# %%
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 5), sharey=True)
 plots.steps(left, titles, top1, spread, color=plots.PALETTE["grey"])
 left.set(xlabel="ImageNet top-1 (%)", title="Paper")
@@ -628,6 +629,7 @@ def select(grn: bool, pretrained: bool, what: str) -> np.ndarray:
     return records.select(study, what, grn=grn, pretrained=pretrained)
 
 
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.3), width_ratios=(1.3, 1))
 for grn_used, color, name in (
     (False, "grey", "without GRN"),

@@ -825,7 +825,8 @@ for a, b in (
         gap = claims.contrast(runs(a, k), runs(b, k))
         counts = "counts" if gap.clear else "open"
         print(
-            f"{a:12} - {b:10} {k:3} labels  {gap.value:+6.1f} ± {gap.half:4.1f}  {counts}"
+            f"{a:12} - {b:10} {k:3} labels"
+            f"  {gap.value:+6.1f} ± {gap.half:4.1f}  {counts}"
         )
 
 # %% [markdown]
@@ -847,7 +848,8 @@ def compared(a: str, b: str) -> dict[int, claims.Interval]:
 
 def told(differences: dict[int, claims.Interval]) -> str:
     return ", ".join(
-        f"{gap.value:+.1f} ± {gap.half:.1f} with {k}" for k, gap in differences.items()
+        f"{gap.value:+.1f} ± {gap.half:.1f} with {k}"
+        for k, gap in differences.items()
     )
 
 
