@@ -848,8 +848,7 @@ def compared(a: str, b: str) -> dict[int, claims.Interval]:
 
 def told(differences: dict[int, claims.Interval]) -> str:
     return ", ".join(
-        f"{gap.value:+.1f} ± {gap.half:.1f} with {k}"
-        for k, gap in differences.items()
+        f"{gap.value:+.1f} ± {gap.half:.1f} with {k}" for k, gap in differences.items()
     )
 
 
