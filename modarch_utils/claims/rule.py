@@ -1,13 +1,13 @@
 """The one rule by which a measured effect becomes a verdict.
 
 An effect is known up to an interval that covers the true one in 95 of 100 repetitions. A *margin*,
-the smallest effect that would matter, is fixed before the measurement. Then
+the smallest effect that would matter, is fixed without regard to the result. Then
 
 * the whole interval inside of the margin, on both sides of zero: **no difference**;
 * else, all of it on the claim's side of zero: **reproduced**, or **partly** where all of it falls
   short of the paper's value by more than the margin;
 * else, all of it on the other side: **opposite**;
-* else **undecided**: it holds both what the paper says and nothing, and more runs would tell.
+* else **undecided**: it holds zero, and effects that would matter on one side at least.
 
 A paper's effect that is within the paper's own spread is no claim, and cannot be met or missed:
 what was measured beside it is **undecided** unless it shows **no difference**.
@@ -110,6 +110,7 @@ def verdict(
 
 
 def needed(effect: Interval, margin: float, paper: float | None = None) -> int:
-    """About how many runs of each kind would tell the paper's effect, or the margin, from none."""
+    """About how many runs of each kind would tell the paper's effect, or the margin if that is
+    larger, from none four times in five, if it is there and runs vary as much as these."""
     sought = max(margin, abs(paper or 0))
     return max(2, math.ceil(effect.runs * (effect.visible / sought) ** 2))

@@ -331,8 +331,8 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 #
 # The course has one rule for that, `modarch_utils/claims/rule.py`. It needs three things:
 #
-# * an **interval**: Student's, at 95 %, from the differences of runs that share a seed. An experiment done a hundred times
-#   would catch the true effect in about 95 of its intervals;
+# * an **interval** at 95 %, from the differences of runs that share a seed (by Student's *t*, which is wide where runs are few). An
+#   experiment done a hundred times would catch the true effect in about 95 of its intervals;
 # * a **margin**: the smallest effect that would matter to us, written down in the claim's file;
 # * the **paper's value**, where it prints one in the same unit.
 #
@@ -349,7 +349,7 @@ outcomes = [
     (-0.3, 0.6),
     (-1.6, 0.7),
 ]
-intervals = [
+intervals = [  # value, low, high, smallest effect that would have shown, runs
     claims.Interval(m, m - half, m + half, 1.3 * half, 5) for m, half in outcomes
 ]
 words = [claims.rule.verdict(interval, margin, claimed) for interval in intervals]
@@ -388,13 +388,15 @@ plots.show(
 )  # fmt: skip
 
 # %% [markdown]
-# Read it from the top. The whole interval above zero: **reproduced**, and the second row shows that more than the paper's gain
-# is no failure. The whole of it above zero, but short of the paper's value by more than the margin: **partly**. All of it
-# inside the band: **no difference**, which is a finding, and one that takes a narrow interval. All of it below zero: the
+# First look at the band. All of an interval inside: **no difference**, which is a finding, and one that takes a narrow interval.
+# Otherwise, all of it above zero: **reproduced**, and the second row shows that more than the paper's gain is no failure. The
+# sign is right then, and the size not clearly short; if it is, by more than the margin: **partly**. All of it below zero: the
 # **opposite**.
 #
-# The two in amber hold both a gain and none. They are **undecided**, and that is not the same as "it does not work": it says
-# that *we* have not looked closely enough, and the ledger adds how many runs it would take. Two more words are for claims without an
+# The two in amber hold zero, and effects that would matter. They are **undecided**, and that is not the same as "it does not work".
+# The upper one leaves all open; the lower one rules the paper's two points out, but not a loss that matters. Mostly *we*
+# have not looked closely enough then, and the ledger's page on the site adds about how many runs would show the paper's effect, if it is
+# there; sometimes it is the paper's own effect that lies within its noise. Two more words are for claims without an
 # interval: **not tested here**, where this machine or this data cannot show it, and **ours**, for what no paper says and we measured.
 # Exact counts need no interval: they agree or do not.
 #

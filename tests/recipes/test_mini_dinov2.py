@@ -35,6 +35,11 @@ SMALL = replace(
 )
 
 
+def untrained():
+    """A network whose weights are what half precision holds."""
+    return build(3).half().float().eval()
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """An untrained network as the recipes write theirs; its folder."""
@@ -70,9 +75,9 @@ def test_processor_gives_what_training_gave(exported):
 
 
 def test_exported_network_is_ours(exported, monkeypatch):
-    dinov2_is_ours(exported, build(3).eval())
+    dinov2_is_ours(exported, untrained())
     monkeypatch.setattr(zoo, "WEIGHTS", exported.parent)
-    found, wanted = dinov2_features.shipped(exported.name).state_dict(), build(3).state_dict()
+    found, wanted = dinov2_features.shipped(exported.name).state_dict(), untrained().state_dict()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
@@ -91,7 +96,7 @@ def test_features_recipe_on_few_scenes(exported, monkeypatch, tmp_path):
         assert all(0 <= value <= 100 for value in result.values())
         json.dumps(result, allow_nan=False)
         results.append({"name": name, "seed": 0, **result, "seconds": 1})
-    check = {exported.name: dinov2_features.quick(build(3).eval(), SMALL)}
+    check = {exported.name: dinov2_features.quick(untrained(), SMALL)}
     settings = {"seeds": [0], "quick": SMALL.quick, "quick_check": check}
     records.save("few", settings=settings, results=results)
     record = records.load("few")
