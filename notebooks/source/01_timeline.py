@@ -886,9 +886,9 @@ for name, (label, color) in NETS.items():
     for way, style in (("sideways", "-"), ("up_down", ":")):
         moved = chosen_runs("hunger", name, hunger.sizes[-1], way)
         right.plot(hunger.shifts, moved.mean(0), "o" + style, ms=4, color=color)
-left.set(xscale="log", yscale="log", ylim=(100 / hunger.test_images, 100))
+left.set(xscale="log", yscale="log", ylim=(0.01, 100))
 left.set_xticks(hunger.sizes, hunger.sizes)
-left.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+left.set_yticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
 left.minorticks_off()
 left.set(xlabel="training images", ylabel="errors (%)", title="The hunger for data")
 left.legend(loc="lower left")
