@@ -16,8 +16,8 @@ COLUMNS = ("Chapter", "Claim", "Paper", "Here", "Margin", "Would have shown", "I
 HEAD = """\
 # Ledger
 
-Every claim that a chapter makes, beside what the chapter measured. [Chapter 00](
-../notebooks/00_start_here.ipynb) explains the rule for verdicts; here it is in four lines:
+Every claim that a chapter makes, beside what the chapter measured. The first chapter explains the
+rule for verdicts; here it is in four lines:
 
 1. An effect is an interval at 95 % (Student's *t*, paired where runs share a seed), half of which
    stands after ±. A margin, the smallest effect that matters, stands in the claim's file.
@@ -83,6 +83,11 @@ def table(rows: list[list[str]], columns: tuple[str, ...]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def wide(rows: str) -> str:
+    """Return a table that takes the page's whole width, and is sorted by its titles."""
+    return f":::{{div}} full-width sortable\n{rows}\n:::"
+
+
 def counts(found: list[dict]) -> list[str]:
     """Return how many claims there are, then how many of each verdict."""
     by_verdict = Counter(claim["verdict"] for claim in found)
@@ -102,12 +107,12 @@ def page(notebooks: list[Path]) -> str:
         HEAD,
         f"{judged} rows rest on an interval: if none of their effects existed, about "
         f"{0.05 * judged:.0f} of them would still seem to go one way or the other.",
-        table(summary, ("Chapter", "Claims", *map(str.capitalize, VERDICTS))),
+        wide(table(summary, ("Chapter", "Claims", *map(str.capitalize, VERDICTS)))),
     ]
     for verdict in VERDICTS:
         if found := [claim for claim in everything if claim["verdict"] == verdict]:
             columns = COLUMNS if any(claim.get("needed") for claim in found) else COLUMNS[:-1]
             rows = table([row(claim, columns) for claim in found], columns)
             parts.append(f"## {MARKS[verdict]} {verdict.capitalize()}")
-            parts.append(f":::{{div}} full-width sortable\n{rows}\n:::")
+            parts.append(wide(rows))
     return "\n\n".join(parts) + "\n"
