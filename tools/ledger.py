@@ -107,7 +107,10 @@ def page(notebooks: list[Path]) -> str:
         HEAD,
         f"{judged} rows rest on an interval: if none of their effects existed, about "
         f"{0.05 * judged:.0f} of them would still seem to go one way or the other.",
-        wide(table(summary, ("Chapter", "Claims", *map(str.capitalize, VERDICTS)))),
+        "Rows of each chapter: "
+        + ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
+        + ".",
+        wide(table(summary, ("Chapter", "All", *MARKS.values()))),
     ]
     for verdict in VERDICTS:
         if found := [claim for claim in everything if claim["verdict"] == verdict]:
