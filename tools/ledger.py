@@ -83,9 +83,9 @@ def table(rows: list[list[str]], columns: tuple[str, ...]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def wide(rows: str) -> str:
+def wide(rows: str, kind: str = "") -> str:
     """Return a table that takes the page's whole width, and is sorted by its titles."""
-    return f":::{{div}} full-width sortable\n{rows}\n:::"
+    return f":::{{div}} full-width sortable {kind}\n{rows}\n:::"
 
 
 def counts(found: list[dict]) -> list[str]:
@@ -110,7 +110,7 @@ def page(notebooks: list[Path]) -> str:
         "Rows of each chapter: "
         + ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
         + ".",
-        wide(table(summary, ("Chapter", "All", *MARKS.values()))),
+        wide(table(summary, ("Chapter", "All", *MARKS.values())), "summary"),
     ]
     for verdict in VERDICTS:
         if found := [claim for claim in everything if claim["verdict"] == verdict]:
