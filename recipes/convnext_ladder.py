@@ -31,7 +31,7 @@ def study(
     seeds: tuple[int, ...],
     **more: dict,
 ) -> None:
-    """Run what is missing, each rung with the better of its rates, and write the record."""
+    """Run what is missing, each rung with its best rate, and write the record."""
     settings = {**asdict(SETTINGS), "rates": RATES, **more, "scenes": scenes.version()}
     results, chosen = jobs.search(
         name, function, cases, lambda case: RATES[step(case["key"]).recipe], seeds, settings

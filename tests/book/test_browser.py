@@ -56,5 +56,12 @@ def test_the_site_in_a_browser(address, browser, chapters):
     result.click()
     page.wait_for_url("**/book/ledger.html*")
 
+    table = page.locator(".sortable table").first
+    title = table.get_by_role("button", name="All")
+    for falling in (False, True):
+        title.press("Enter")
+        counts = [int(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+        assert counts == sorted(counts, reverse=falling) and len(set(counts)) > 3
+
     page.close()
     assert found == []
