@@ -276,6 +276,7 @@ def steps(
     mean: Sequence[float],
     std: Sequence[float] | None = None,
     *,
+    kept: Sequence[bool] | None = None,
     color: str = PALETTE["blue"],
 ) -> None:
     """Draw a ladder of named steps from top to bottom, with error bars.
@@ -285,10 +286,17 @@ def steps(
         labels: names of the steps, first at the top.
         mean: one value for each step; NaN leaves a gap.
         std: standard deviations.
+        kept: False for a step that was tried and dropped: a hollow mark beside the line.
         color: of the line.
     """
-    y = np.arange(len(labels))
-    ax.errorbar(mean, y, xerr=std, marker="o", color=color, capsize=2, markersize=5, lw=1.3)
+    y, mean = np.arange(len(labels)), np.asarray(mean, float)
+    std = None if std is None else np.asarray(std, float)
+    on = np.ones(len(y), bool) if kept is None else np.asarray(kept, bool)
+    for part, style in ((on, {"lw": 1.3}), (~on, {"ls": "", "elinewidth": 1.3, "mfc": "white"})):
+        ax.errorbar(
+            mean[part], y[part], None, None if std is None else std[part],
+            marker="o", color=color, capsize=2, markersize=5, **style,
+        )  # fmt: skip
     ax.set_yticks(y, labels)
     ax.set_ylim(len(labels) - 0.5, -0.5)
 

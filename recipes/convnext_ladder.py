@@ -16,11 +16,16 @@ from recipes import jobs, streams
 SEEDS = (0, 1, 2, 3, 4)
 
 
+def load(settings: LadderSettings) -> list[streams.Labelled]:
+    """Scenes to train, to choose a learning rate and to test: the same for all seeds."""
+    counts = (settings.train_images, settings.test_images, settings.test_images)
+    return streams.shapes(streams.each(counts, settings.image_size, settings.framing))
+
+
 def one_run(key: str, lr: float, seed: int, settings: LadderSettings = SETTINGS) -> dict:
     """Train a rung; accuracies in percent on validation and test scenes."""
-    counts = (settings.train_images, settings.test_images, settings.test_images)
-    train, val, test = streams.shapes(streams.each(counts, settings.image_size, settings.framing))
-    model, _ = train_rung(key, lr, seed, train, val, settings, progress=False)
+    train, val, test = load(settings)
+    model, _ = train_rung(key, lr, seed, train, None, settings, progress=False)
     return streams.scores(model, val, test)
 
 
@@ -36,7 +41,7 @@ def study(
     results, chosen = jobs.search(
         name, function, cases, lambda case: RATES[step(case["key"]).recipe], seeds, settings
     )
-    settings |= {"seeds": seeds, "best_lr": chosen}
+    settings |= {"seeds": seeds, "best_lr": chosen, "trivial": streams.trivial(*load(SETTINGS))}
     print(records.save(name, settings=settings, results=results))
 
 

@@ -15,7 +15,7 @@ TASKS: dict[str, Task] = {"recall": sequences.RECALL, "copying": sequences.COPYI
 LONGER = (1, 2, 4)
 """Selective copying is also tested at these multiples of the trained length."""
 RATES = (3e-3, 1e-2)
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 
 
 def one_run(task: str, mixer: str, lr: float, seed: int) -> dict:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from modarch_utils.data import scenes
+from modarch_utils.training import probes
 from modarch_utils.training.loop import evaluate
 
 Labelled = tuple[Tensor, Tensor]
@@ -50,6 +51,19 @@ def percent(share: float) -> float:
 def accuracy(net: nn.Module, data: Labelled) -> float:
     """In percent."""
     return percent(evaluate(net, data).accuracy)
+
+
+def trivial(train: Labelled, val: Labelled, test: Labelled) -> dict[str, float]:
+    """Test accuracies in percent that need no network: the commonest label, the raw pixels.
+
+    A measurement that does no better has measured nothing.
+    """
+    guess = train[1].bincount().argmax()
+    flat = [(images.flatten(1).float(), labels) for images, labels in (train, val, test)]
+    return {
+        "commonest": percent((test[1] == guess).float().mean().item()),
+        "pixels": percent(probes.linear_probe(*flat).accuracy),
+    }
 
 
 def scores(net: nn.Module, val: Labelled, test: Labelled) -> dict[str, float]:

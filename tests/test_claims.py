@@ -318,6 +318,11 @@ def test_a_contrast_needs_runs_and_pairs(after, before, words):
         contrast(after, before)
 
 
+def test_an_interval_is_written_with_its_ends():
+    assert f"{Interval(1.234, -0.5, 3, 2, 3):+.1f}" == "+1.2 (-0.5 to +3.0)"
+    assert claims.mean([1, 2, 3]).value == 2
+
+
 def test_an_effect_fills_its_row():
     row = {"source": SOURCE, "margin": 1, "unit": "points", "figure": "convnext.ladder.recipe.std"}
     row |= {"figure_spread": "noise", "seeds": "0-2"}
@@ -329,6 +334,8 @@ def test_an_effect_fills_its_row():
     )
     assert (made["paper"], made["tolerance"]) == ("+0.07 points", "margin 1 points")
     assert (made["visible"], made["needed"]) == ("4 points", "about 48 runs of each kind")
+    # Enough runs four times in five, and this was the fifth.
+    assert one(row, effect=at(-1, 3, visible=0.9), noise=0.01)["needed"].startswith("the same runs")
     assert one(row, effect=at(-1, 3), noise=0.1)["verdict"] == "undecided"
 
 
@@ -340,3 +347,10 @@ def test_an_effect_of_our_own_is_judged_too(low, verdict):
 def test_a_limit_that_is_missed_may_say_what_that_means():
     row = {"source": SOURCE, "margin": 2, "otherwise": "not tested here"}
     assert one(row, ours="1", beyond=1)["verdict"] == "not tested here"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_plus_minus_means_one_thing(chapter):
+    # Half of an interval at 95 %, as `claims.mean` and `claims.contrast` give it.
+    deviations = re.findall(r"±[^\n]*(?:standard deviation|std\()", chapter.read_text("utf-8"))
+    assert not deviations

@@ -51,7 +51,8 @@ def test_a_claim_is_a_row_below_its_verdict(tmp_path, claims):
     page = ledger.page([notebook(tmp_path, "02_b", claims.rows())])
     chapter = "[02](../notebooks/02_b.ipynb)"
     parts = [part.split("\n\n")[0] for part in page.split("\n## ")[1:]]
-    assert parts == ["✓ Reproduced", "✗ Opposite", "? Undecided", "· Ours"]
+    verdicts = ["✓ Reproduced", "✗ Opposite", "? Undecided", "· Ours"]
+    assert parts == [*verdicts, "What the records can see"]
     assert (
         rf"| {chapter} | Patchify helps \| a little | +0.15 {{cite}}`liu2022convnet` | 61.2 % "
         "± 0.4 *seeds 0-2, 12.3 minutes* | 1 point |  |"
@@ -77,3 +78,31 @@ def test_unknown_verdict_names_notebook_and_claim(tmp_path, claims):
     rows[1]["verdict"] = "fine"
     with pytest.raises(ValueError, match="02_b.ipynb.*Deeper wins.*'fine'"):
         ledger.page([notebook(tmp_path, "02_b", rows)])
+
+
+def test_badge_counts_each_verdict():
+    found = [{"verdict": v} for v in ("ours", "reproduced", "ours")]
+    assert ledger.badge(found) == "3 claims: 1 reproduced, 2 ours"
+
+
+def test_sensitivity_is_that_of_runs_that_differ_in_the_seed_alone():
+    # Two cases a hundred points apart, each with a standard deviation of 1 over three seeds.
+    rows = [
+        {
+            "n": n,
+            "lr": lr,
+            "seed": seed,
+            "parameters": seed,
+            "test": 100.0 * n + step,
+            "seconds": 1.0,
+        }
+        for n in (0, 1)
+        for lr in (1, 2)
+        for seed, step in enumerate((-1, 0, 1) if lr == 1 else (-9, 0, 9))
+    ]
+    record = {"name": "one", "results": rows, "settings": {"best_lr": [{"lr": 1}]}}
+    name, seeds, runs, spread, visible = ledger.sensitivity(record)
+    assert (name, seeds, runs, float(spread)) == ("`one`", "3", "12", 1)
+    # Welch with equal spreads has 2n - 2 degrees: (2.776 + 0.941) · √(2/3).
+    assert float(visible) == pytest.approx(3.0, abs=0.06)
+    assert ledger.sensitivity({"name": "two", "results": [{"loss": 1.0}], "settings": {}}) is None

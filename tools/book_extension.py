@@ -1,7 +1,7 @@
 """Sphinx extension of the course's site (``_config.yml`` loads it).
 
 * Refuses notebooks that hold an error.
-* Writes ``book/ledger.md`` before the build reads it.
+* Writes ``book/ledger.md`` before the build reads it, and a chapter's verdicts below its title.
 * Adds buttons that run the page elsewhere, suggest an edit of its source and report an error, where
   the repository has an address.
 * Leaves out Thebe, which Jupyter Book always loads: the site runs no code, and needs no network.
@@ -60,6 +60,15 @@ def add_buttons(app: Sphinx, page: str, template: str, context: dict, doctree: o
     context["header_buttons"].insert(0, group | {"buttons": buttons, "label": "repository-buttons"})
 
 
+def show_verdicts(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Say below a chapter's title what became of its claims, with a link to the ledger."""
+    notebook = Path(app.srcdir) / f"{page}.ipynb"
+    if page.startswith("notebooks/") and notebook.is_file() and (found := ledger.claims(notebook)):
+        link = f'<a href="{context["pathto"]("book/ledger")}">{ledger.badge(found)}</a>'
+        title, end, rest = context["body"].partition("</h1>")
+        context["body"] = f'{title}{end}\n<p class="verdicts">{link}</p>{rest}'
+
+
 def leave_out_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
     """Take Thebe's scripts off the page."""
     context["script_files"] = [
@@ -73,5 +82,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", refuse_errors)
     app.connect("config-inited", write_ledger)
     app.connect("html-page-context", leave_out_thebe)
+    app.connect("html-page-context", show_verdicts)
     app.connect("html-page-context", add_buttons, priority=502)  # the theme's come at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,12 +4,14 @@ A chapter's claim table stores its rows as JSON beside what it displays (``modar
 this module only gathers them, so the page cannot disagree with the chapters.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import nbformat
+import numpy as np
 
-from modarch_utils.claims import MIME, VERDICTS
+from modarch_utils import records
+from modarch_utils.claims import MIME, VERDICTS, rule
 
 MARKS = dict(zip(VERDICTS, "✓≈✗=?–·", strict=True))
 COLUMNS = ("Chapter", "Claim", "Paper", "Here", "Margin", "Would have shown", "It would take")
@@ -94,6 +96,38 @@ def counts(found: list[dict]) -> list[str]:
     return [str(len(found)), *(str(by_verdict[verdict]) for verdict in VERDICTS)]
 
 
+def sensitivity(record: dict) -> list[str] | None:
+    """Return what a record can see: its name, seeds, runs, spread and smallest visible effect.
+
+    The spread is the standard deviation of runs that differ in nothing but their seed. The effect
+    is between two means of as many runs as there are seeds; paired runs see less. None for a
+    record without seeds or without accuracies.
+    """
+    best, alike = record["settings"].get("best_lr", [{}]), defaultdict(list)
+    for run in record["results"]:
+        score = run.get("test", run.get("error"))
+        if "seed" in run and score is not None and any(c.items() <= run.items() for c in best):
+            case = [run[k] for k in run if k not in ("seed", "lr") and not k.startswith("param")]
+            alike[tuple(v for v in case if isinstance(v, str | bool | int))].append(score)
+    cases = [scores for scores in alike.values() if len(scores) > 1]
+    if not cases:
+        return None
+    runs, spread = min(map(len, cases)), np.sqrt(np.mean([np.var(c, ddof=1) for c in cases]))
+    # Two samples with exactly this spread, one beside the other.
+    sample = np.linspace(-1, 1, runs)
+    sample *= spread / sample.std(ddof=1)
+    visible = rule.contrast(sample, sample, paired=False).visible
+    link = f"`{record['name']}`"
+    return [link, str(runs), str(len(record["results"])), f"{spread:.2g}", f"{visible:.2g}"]
+
+
+def badge(found: list[dict]) -> str:
+    """Return a chapter's verdicts in a line: ``12 claims: 9 reproduced, 3 undecided``."""
+    by_verdict = Counter(claim["verdict"] for claim in found)
+    shares = [f"{n} {name}" for name in VERDICTS if (n := by_verdict[name])]
+    return f"{len(found)} claims: {', '.join(shares)}"
+
+
 def page(notebooks: list[Path]) -> str:
     """Return the ledger page (MyST Markdown) of these notebooks; it lies in ``book/``."""
     chapters = [(path, title(path), found) for path in notebooks if (found := claims(path))]
@@ -118,4 +152,14 @@ def page(notebooks: list[Path]) -> str:
             rows = table([row(claim, columns) for claim in found], columns)
             parts.append(f"## {MARKS[verdict]} {verdict.capitalize()}")
             parts.append(wide(rows))
+    seen = [sensitivity(records.load(file.stem)) for file in sorted(records.FOLDER.glob("*.json"))]
+    columns = ("Record", "Seeds", "Runs", "Spread (points)", "Would have shown (points)")
+    parts += [
+        "## What the records can see",
+        "Longer experiments, each made by `python -m recipes.NAME`. *Spread* is the standard "
+        "deviation of test accuracy between runs that differ in their seed alone, over all of a "
+        "record's cases. The last column is the smallest difference between two cases that would "
+        "have left zero out four times in five; where runs are paired, smaller ones do.",
+        wide(table([line for line in seen if line], columns)),
+    ]
     return "\n\n".join(parts) + "\n"

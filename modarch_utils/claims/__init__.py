@@ -16,9 +16,9 @@ from importlib import resources
 
 from modarch_utils import tables
 from modarch_utils.claims import rule
-from modarch_utils.claims.rule import Interval, contrast
+from modarch_utils.claims.rule import Interval, contrast, mean
 
-__all__ = ["Claim", "Interval", "Ledger", "contrast", "paper", "rule"]
+__all__ = ["Claim", "Interval", "Ledger", "contrast", "mean", "paper", "rule"]
 
 VERDICTS = (
     "reproduced",
@@ -255,12 +255,12 @@ class Ledger:
             texts["visible"] = f"{effect.visible:.2g} {texts.pop('unit')}".strip()
             if verdict == "undecided" and "needed" not in texts:
                 runs = rule.needed(effect, row["margin"], figure)
-                told = figure is None or abs(figure) > (spread or 0.0)
-                texts["needed"] = (
-                    f"about {runs:,} runs of each kind"
-                    if told
-                    else "a paper that tells it from none"
-                )
+                if figure is not None and abs(figure) <= (spread or 0.0):
+                    texts["needed"] = "a paper that tells it from none"
+                elif runs > effect.runs:
+                    texts["needed"] = f"about {runs:,} runs of each kind"
+                else:  # they were enough, four times in five
+                    texts["needed"] = "the same runs with new seeds"
             if not source and verdict == "reproduced":
                 verdict = "ours"
         elif verdict is None:
@@ -350,10 +350,11 @@ def _cells(row: Claim) -> tuple:
     measured = f"{row.ours} {row.spread}".strip()
     details = [f"seeds {row.seeds}"] if row.seeds else []
     details += [f"{row.minutes:.1f} minutes"] if row.minutes else []
+    details += [f"would have shown {row.visible}"] if row.visible else []
     note = f" ({row.note})" if row.note else ""
     return (
         row.claim + note,
         row.paper,
         "\n".join((measured, ", ".join(details))).strip(),
-        row.verdict,
+        row.verdict + (f"\nit would take {row.needed}" if row.needed else ""),
     )

@@ -35,6 +35,10 @@ class Interval(NamedTuple):
     runs: int
     """Of each kind: what varied from one to the next is what the interval speaks of."""
 
+    def __format__(self, spec: str) -> str:
+        """``f"{interval:+.1f}"`` writes ``+1.2 (+0.3 to +2.1)``."""
+        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
     @property
     def half(self) -> float:
         """Half of the interval's width."""
@@ -78,6 +82,11 @@ def contrast(after: Sequence[float], before: Sequence[float], paired: bool = Tru
         float((reach + stats.t.ppf(POWER, df)) * error),
         min(len(after), len(before)),
     )
+
+
+def mean(values: Sequence[float]) -> Interval:
+    """A mean with its interval; what the course writes after ± is half of it."""
+    return contrast(values, np.zeros(len(values)))
 
 
 def verdict(

@@ -13,7 +13,7 @@ from .layers import DropPath, LayerNorm2d, drop_path_rates, init_convnext
 class GRN(nn.Module):
     """Global Response Normalization (V2, section 4.2), on ``(N, H, W, C)``.
 
-    Each channel is scaled by its share of the energy of all channels, so that channels compete:
+    Each channel is scaled by its norm as a multiple of the mean norm, so that channels compete:
     ``gamma · (x · N(x)) + beta + x``. With gamma = beta = 0, as at the start, it is the identity.
 
     Args:
@@ -27,10 +27,10 @@ class GRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, H, W, C)`` to ``(N, H, W, C)``."""
-        energy = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # G(x): (N, 1, 1, C)
-        share = energy / (energy.mean(dim=-1, keepdim=True) + 1e-6)  # N(x)
+        norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # G(x): (N, 1, 1, C)
+        ratio = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)  # N(x)
         # One multiplication of the large tensor instead of two: x·(1 + gamma·N) + beta.
-        return torch.addcmul(self.beta, x, 1 + self.gamma * share)
+        return torch.addcmul(self.beta, x, 1 + self.gamma * ratio)
 
 
 class Block(nn.Module):

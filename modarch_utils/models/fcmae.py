@@ -2,7 +2,9 @@
 
 The paper's encoder uses sparse convolution, so that hidden patches send nothing. Multiplying by
 the mask after every layer that mixes positions gives the same numbers with dense convolution
-(the authors' TRAINING.md says so too), and needs no extra library.
+(the authors' TRAINING.md says so too, and chapter 02 holds it against a sparse convolution), and
+needs no extra library. GRN is the paper's: its norm is one image's. The sparse GRN of the authors'
+PyTorch code takes it over the whole batch; their JAX code does not.
 """
 
 import torch

@@ -139,7 +139,10 @@ class Hyena(nn.Module):
 
     The released code counts differently: what it calls order 2 gates before the convolution and
     after it, ``x⁰ ⊙ (h ∗ (x¹ ⊙ v))``, and so has a single long filter. Here, as in the paper,
-    order 2 has two.
+    order 2 has two. Its filters differ too: waves over t = i / L and not i / (L - 1), frequencies
+    that start at 1e-4 and not at 0, a learned encoding, one sine frequency for all layers, and
+    windows from slow to fast, or interleaved. Here they run from fast to slow and are shared out
+    in order, so that the first long convolution has the shorter memories.
 
     Args:
         dim: channels D.

@@ -283,7 +283,8 @@ class SwinTransformer(nn.Module):
     Args:
         image_size: side of the images in pixels, or (height, width). It decides the windows: along
             a side where a stage's map is no larger than the window, the window is the whole side
-            and nothing shifts.
+            and nothing shifts along it. (The authors' code then drops the shift along the other
+            side too. It also masks with -100; with -inf, as here, no weight at all is left.)
         patch_size: side of a patch.
         dim: channels C of the first stage; each stage doubles it.
         depths: blocks in each stage.

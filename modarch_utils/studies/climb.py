@@ -91,7 +91,7 @@ def train_rung(
     lr: float,
     seed: int,
     train: tuple[Tensor, Tensor],
-    val: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor] | None,
     settings: LadderSettings = SETTINGS,
     **options,
 ) -> tuple[LadderNet, History]:
@@ -101,7 +101,8 @@ def train_rung(
         key: the rung.
         lr: highest learning rate.
         seed: initialisation, order of the images, augmentation.
-        train, val: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``.
+        train, val: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``; None for no score after
+            every epoch.
         settings: the budget.
         options: further arguments of :func:`modarch_utils.training.loop.fit`.
 

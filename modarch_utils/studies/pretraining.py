@@ -26,18 +26,22 @@ class FcmaeSettings:
     framing: str = "close"
     unlabelled: int = 6000
     labelled: int = 500
+    val_images: int = 2000
     test_images: int = 2000
     depths: tuple[int, ...] = (1, 1, 3)
     dims: tuple[int, ...] = (24, 48, 96)
     patch_size: int = 2
     decoder_dim: int = 96
     pretrain_epochs: int = 30
-    finetune_epochs: int = 12
-    lr: float = 2e-3
+    pretrain_lr: float = 2e-3
+    finetune_epochs: tuple[int, ...] = (12, 48)
     batch_size: int = 64
 
 
 SETTINGS = FcmaeSettings()
+
+RATES = (2e-3, 4e-3)
+"""Learning rates tried first for each fine-tuning; the best one on validation data is used."""
 
 
 def build(use_grn: bool, seed: int, settings: FcmaeSettings = SETTINGS) -> ConvNeXt:
@@ -74,7 +78,7 @@ def pretrain(
     config = TrainConfig(
         epochs=settings.pretrain_epochs,
         batch_size=settings.batch_size,
-        lr=settings.lr,
+        lr=settings.pretrain_lr,
         label_smoothing=0.0,
         seed=seed,
     )
@@ -89,19 +93,15 @@ def pretrain(
 def finetune(
     model: ConvNeXt,
     train: tuple[Tensor, Tensor],
-    val: tuple[Tensor, Tensor],
+    epochs: int,
+    lr: float,
     seed: int,
     settings: FcmaeSettings = SETTINGS,
     **options,
 ) -> History:
     """Train all of ``model`` on labels; the same call for pre-trained and fresh networks."""
-    config = TrainConfig(
-        epochs=settings.finetune_epochs,
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        seed=seed,
-    )
-    return fit(model, train, val, config, **options)
+    config = TrainConfig(epochs=epochs, batch_size=settings.batch_size, lr=lr, seed=seed)
+    return fit(model, train, None, config, **options)
 
 
 @torch.no_grad()

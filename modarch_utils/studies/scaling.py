@@ -36,7 +36,7 @@ class ScalingSettings:
 SETTINGS = ScalingSettings()
 
 RATES = (4e-3, 1e-2)
-"""Learning rates tried first for each width; the best one on validation data is used."""
+"""Learning rates tried first for each cell; the best one on validation data is used."""
 
 
 def build(width: int, seed: int, settings: ScalingSettings = SETTINGS) -> nn.Module:

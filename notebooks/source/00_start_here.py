@@ -25,8 +25,8 @@ ledger = claims.Ledger("00_start_here")
 # ## Sixty-four small worlds
 #
 # Training needs thousands of labelled pictures, and a download is the first thing to fail in a classroom. So the
-# course draws its own. They are called `scenes`: one object of eight shapes and eight colours, on one of
-# four grounds, under a sun and a sky. Here are 512 of them.
+# course draws its own. They are called `scenes`: one object, in one of eight shapes and one of eight colours, on one of
+# four grounds, under a sun and a sky. Here are 512 of them, framed close (more on that below).
 
 # %%
 sheet = scenes.load(512, size=64, seed=0, framing="close")
@@ -76,7 +76,8 @@ plots.show(
 
 # %% [markdown]
 # Nothing else is held fixed. The sun moves, the camera moves, the ground changes, things turn around. A network
-# that wants to know the *shape* has to look past all of that: this is what makes a rendered cube a real question.
+# that wants to know the *shape* has to look past all of that: this is what makes a rendered cube a real question. (The next cell notes what we
+# found in the chapter's *ledger*, which is explained below.)
 
 # %%
 ledger.add("pairs", pairs=len(first), holds=len(first) == 64)
@@ -221,7 +222,8 @@ weights = sum(p.numel() for p in network.parameters())
 print(f"weights loaded without a network: {weights:,}")
 
 # %% [markdown]
-# A network expects pictures as it saw them in training: 224 × 224 pixels, colours scaled the same way. timm, the
+# A network expects pictures as it saw them in training: 224 × 224 pixels, colours scaled the same way (here from -1 to 1, so
+# that 0 is a mid grey). timm, the
 # library behind it, knows how. It also knows the names of the 1,000 classes.
 
 # %%
@@ -302,6 +304,74 @@ print("chelsea, a cat:", guesses["chelsea"][0][0] in CATS)
 print("coffee:", guesses["coffee"][0][0])
 
 # %% [markdown]
+# But *where* does it see that? Cover a square of the photograph in grey and ask again. If the answer suffers, the network
+# needed what was there. Slide the square over the whole picture, and you have an *occlusion map*
+# {cite:p}`zeiler2014visualizing`: the first question of this course, answered by asking 81 times.
+
+# %%
+SQUARE = 56  # pixels of 224
+corners = range(0, 224 - SQUARE + 1, 21)
+
+
+def occlusion(photo, labels):
+    """How much probability of these names is lost, by the corner of the grey square."""
+    pixels, wanted = prepare(photo), [k for k in range(1000) if names[k] in labels]
+    hidden = pixels.repeat(len(corners), len(corners), 1, 1, 1)
+    for i, top in enumerate(corners):
+        for j, left in enumerate(corners):
+            hidden[i, j, :, top : top + SQUARE, left : left + SQUARE] = 0  # mid grey
+    with torch.inference_mode():
+        chunks = [pixels[None], *hidden.flatten(0, 1).split(27)]
+        p = torch.cat([network(x).softmax(dim=-1)[:, wanted].sum(1) for x in chunks])
+    return (p[0] - p[1:]).reshape(len(corners), len(corners))
+
+
+lost = {
+    "chelsea": occlusion(photos.load("chelsea"), CATS),
+    "coffee": occlusion(photos.load("coffee"), {"espresso"}),
+}
+
+# %% tags=["hide-input"]
+figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.6), width_ratios=(1, 1, 1))
+most = max(drop.max().item() for drop in lost.values())
+first, last = SQUARE / 2 - 10.5, 224 - SQUARE / 2 + 10.5  # by the square's centre
+for axis, (name, drop) in zip(axes, lost.items(), strict=False):
+    picture = plots.to_image(prepare(photos.load(name)) * 0.5 + 0.5)
+    axis.imshow(picture.mean(-1), cmap="gray")
+    shown = axis.imshow(
+        drop, cmap="magma", alpha=0.6, vmin=0, vmax=most, extent=(first, last, last, first)
+    )  # fmt: skip
+    axis.set(xlim=(0, 224), ylim=(224, 0), title=name)
+bar = figure.colorbar(shown, ax=axes[:2], fraction=0.046, label="probability lost")
+bar.solids.set(alpha=1)
+where = lost["coffee"].argmax().item()
+top, left = (corners[k] for k in divmod(where, len(corners)))
+covered = picture.copy()
+covered[top : top + SQUARE, left : left + SQUARE] = 0.5
+axes[2].imshow(covered)
+axes[2].set_title("the worst square")
+for axis in axes:
+    axis.axis("off")
+plots.show(
+    figure,
+    alt="Two grey photographs under a map of what a grey square costs. On the cat the map is dark everywhere. On the "
+    f"coffee it glows over the coffee in the cup, where up to {lost['coffee'].max():.2f} of the probability is "
+    "lost. Right: the cup with the worst square over the coffee.",
+    caption="How much of the answer is lost when a grey square has its centre there: of all house cats together for "
+    "chelsea, of espresso for the coffee. One colour scale for both.",
+)
+
+# %%
+flat, peaked = (drop.max().item() for drop in lost.values())
+print("the cat survives every square, losing less than 0.1:", flat < 0.1)
+print("the worst square on the coffee costs more than 0.15:", peaked > 0.15)
+
+# %% [markdown]
+# The espresso is *in the cup*: cover the coffee and a good part of the answer is gone; cover spoon or saucer and hardly anything
+# is. For the cat no single square is needed, not an eye and not the whiskers. (Her
+# five names are added up, which makes her map flatter still.) So you have checked where the network looks for the coffee. Where it looks for the cat, this test does not
+# tell: only that it does not hang on one place.
+#
 # A claim becomes a line in the chapter's *ledger*: a sentence, what was measured, and a verdict. The sentence
 # stands in `modarch_utils/claims/00_start_here.toml`, where a chapter on a paper also has the paper's figure and
 # source, and the notebook hands over what it measured.
@@ -331,8 +401,9 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 #
 # The course has one rule for that, `modarch_utils/claims/rule.py`. It needs three things:
 #
-# * an **interval** at 95 %, from the differences of runs that share a seed (by Student's *t*, which is wide where runs are few). An
-#   experiment done a hundred times would catch the true effect in about 95 of its intervals;
+# * an **interval** at 95 %: the range of effects that our few runs leave possible. It is computed from the mean and the spread of their differences,
+#   run by run where two share a *seed* (which fixes a run's random numbers); Student's *t* widens it where runs are few. If the whole experiment were done a
+#   hundred times, about 95 of the hundred intervals would hold the true effect;
 # * a **margin**: the smallest effect that would matter to us, written down in the claim's file;
 # * the **paper's value**, where it prints one in the same unit.
 #
@@ -349,7 +420,7 @@ outcomes = [
     (-0.3, 0.6),
     (-1.6, 0.7),
 ]
-intervals = [  # value, low, high, smallest effect that would have shown, runs
+intervals = [  # value, low, high; visible and runs do not matter here
     claims.Interval(m, m - half, m + half, 1.3 * half, 5) for m, half in outcomes
 ]
 words = [claims.rule.verdict(interval, margin, claimed) for interval in intervals]
@@ -389,16 +460,17 @@ plots.show(
 
 # %% [markdown]
 # First look at the band. All of an interval inside: **no difference**, which is a finding, and one that takes a narrow interval.
-# Otherwise, all of it above zero: **reproduced**, and the second row shows that more than the paper's gain is no failure. The
-# sign is right then, and the size not clearly short; if it is, by more than the margin: **partly**. All of it below zero: the
+# Otherwise, all of it above zero: **reproduced**, and the second row shows that more than the paper's gain is no failure. If even its upper end falls short of the paper's
+# value by more than the margin: **partly**. All of it below zero: the
 # **opposite**.
 #
 # The two in amber hold zero, and effects that would matter. They are **undecided**, and that is not the same as "it does not work".
-# The upper one leaves all open; the lower one rules the paper's two points out, but not a loss that matters. Mostly *we*
+# The upper one leaves open anything from nothing to the paper's two
+# points; the lower one rules these out, but not a loss that matters. Mostly *we*
 # have not looked closely enough then, and the ledger's page on the site adds about how many runs would show the paper's effect, if it is
-# there; sometimes it is the paper's own effect that lies within its noise. Two more words are for claims without an
+# there; and where the paper's own effect lies within its noise, there is nothing to reproduce. Two more words are for claims without an
 # interval: **not tested here**, where this machine or this data cannot show it, and **ours**, for what no paper says and we measured.
-# Exact counts need no interval: they agree or do not.
+# Exact counts need no interval: they agree, or do not, or, in a table, in part.
 #
 # ```{admonition} What 95 % does not promise
 # :class: note
@@ -412,12 +484,12 @@ plots.show(
 #
 # You have now seen the course's way of working in small. In full it makes five promises:
 #
-# 1. **Measured here.** A claim is measured, in the notebook that makes it or by a longer experiment whose record
-#    the notebook opens, and what does not come out as in the
+# 1. **Measured here.** A claim is measured, in the notebook that makes it or by a longer experiment. Such an experiment is a
+#    script that you can run, a *recipe*; what it measured is kept in a file, its *record*, which the notebook opens. And what does not come out as in the
 #    paper is reported as such.
 # 2. **A laptop is enough.** No GPU and no network, and still real training and real weights.
-# 3. **Idea, equality, library.** First the idea in its smallest form; then the proof that it equals the library's
-#    version; then the library, as people use it at work.
+# 3. **Idea, equality, library.** First the idea in its smallest form; then a check, in numbers, that it equals the library's
+#    version, where a library has one; then the library, as people use it at work.
 # 4. **Exercises answer back.** They tell you which mistake you made, not only that you made one.
 # 5. **One source for everything.** Notebooks, tables and solutions are made from one text, and a test fails when one
 #    falls behind.
@@ -433,11 +505,11 @@ plots.show(
 # | a CI machine | `make test` | every test, and every notebook run again with its printed output compared |
 #
 # `make help` lists the rest. **Students:** read a cell, guess what it will print, then run it with Shift-Enter.
-# Change things; `git checkout notebooks` brings back what you broke. It takes your answers in
-# `notebooks/exercises` along, so work in a copy (`cp -r notebooks mine`).
+# Change things; `git checkout notebooks` brings back what you broke. It also overwrites your answers in
+# `notebooks/exercises`, so work in a copy (`cp -r notebooks mine`).
 # **Instructors:** edit the text in `notebooks/source`, never the notebook.
-# **CI:** a printed line has to come out the same on every machine. That is why cells here print names and
-# verdicts, and measured numbers stand in figures.
+# **CI:** a printed line has to come out the same on every machine. That is why cells print names, verdicts and
+# numbers of stored records, and what is measured live stands in figures.
 
 # %% [markdown]
 # ## The map
@@ -527,7 +599,7 @@ ledger.verdicts()
 # %% [markdown]
 # ## Now you
 #
-# **1.** Turn Chelsea's photograph upside down. Will the network still call her a cat? Decide before you go on: yes,
+# **1.** Flip Chelsea's photograph top to bottom. Will the network still call her a cat? Decide before you go on: yes,
 # no, or "yes, but"? And a photograph of an astronaut, for whom ImageNet has no class: what does a network
 # say when the right answer is not on its list?
 
@@ -546,8 +618,9 @@ astronaut = guess(photos.load("astronaut"))
 # overtook *tiger cat* (0.32). What the network knows well survives a turn; what it guesses does not.
 #
 # The astronaut becomes a *football helmet*, at a probability of about 0.16. A classifier cannot say "none of
-# these": softmax shares out the whole probability among the classes it knows. All you get is a hint, a low first
-# place. Never read a class name without the number beside it.
+# these": softmax shares out the whole probability among the classes it knows. Here a low first place gives it away, but do not
+# count on that: networks are often sure and wrong. Never read a class name without the number beside it, and never trust
+# the number alone.
 #
 # </details>
 

@@ -1388,13 +1388,13 @@ lengths = settings["lengths"]
 # %%
 figure, axis = plt.subplots(figsize=(6.4, 3.8))
 for variant in ("fixed", "adaptive"):
-    means = np.array([scores(variant, n).mean() for n in lengths])
-    stds = np.array([scores(variant, n).std(ddof=1) for n in lengths])
+    found = [claims.mean(scores(variant, n)) for n in lengths]
+    means = [mean.value for mean in found]
     minutes = np.array(lengths) * cost[variant] / 60
     axis.errorbar(
         minutes,
         means,
-        stds,
+        [mean.half for mean in found],
         marker="o",
         capsize=3,
         color=colors[variant],
@@ -1433,7 +1433,7 @@ plots.show(
     figure,
     alt="Test accuracy against training time, for a fixed image size and for progressive learning at four numbers "
     "of epochs. The progressive curve lies to the left of and above the other.",
-    caption="The shipped record: mean ± standard deviation over seeds; numbers at the points are epochs. "
+    caption="The shipped record: means with intervals at 95 % over seeds; numbers at the points are epochs. "
     "Stars are the live slice. Time is the median time of an epoch of each kind, times the epochs.",
 )
 
@@ -1478,9 +1478,8 @@ for i, variant in enumerate(variants):
     values = scores(variant, at)
     color = plots.PALETTE["grey" if "fixed" in variant else "blue"]
     axis.plot(values, np.full(len(values), i), ".", color=color, alpha=0.5)
-    axis.errorbar(
-        values.mean(), i, xerr=values.std(ddof=1), fmt="o", capsize=3, color=color
-    )
+    middle = claims.mean(values)
+    axis.errorbar(middle.value, i, xerr=middle.half, fmt="o", capsize=3, color=color)
 axis.set_yticks(range(len(variants)), variants.values())
 axis.invert_yaxis()
 axis.set(xlabel="test scenes (%)", title=f"Regularisation, {at} epochs")
@@ -1489,7 +1488,7 @@ plots.show(
     alt="Accuracy of six variants: growing images with adaptive, strong, reversed and no regularisation, and a fixed size "
     "with and without. "
     + "; ".join(f"{v}: {scores(k, at).mean():.1f} %" for k, v in variants.items()),
-    caption=f"The shipped record, {at} epochs: every seed, and mean ± standard deviation. Blue: sizes grow. Grey: fixed "
+    caption=f"The shipped record, {at} epochs: every seed, and the mean with its interval at 95 %. Blue: sizes grow. Grey: fixed "
     "size.",
 )
 
@@ -1534,7 +1533,9 @@ wide_time = claims.contrast(
 )
 for variant in ("fixed", "fixed, equal time", "adaptive"):
     values = scores(variant, at, "wide")
-    print(f"wide scenes, {variant:18} {values.mean():.1f} ± {values.std(ddof=1):.1f} %")
+    print(
+        f"wide scenes, {variant:18} {values.mean():.1f} ± {claims.mean(values).half:.1f} %"
+    )
 print(
     f"progressive - fixed {wide_epochs.value:+.1f} ± {wide_epochs.half:.1f} points at equal epochs"
 )

@@ -1378,7 +1378,7 @@ for axis, what, scale in zip(axes, ("follows", "frechet"), (100, 1), strict=True
         axis.errorbar(
             [measured("evaluations", *case, n).mean() for n in taken[case]],
             [v.mean() for v in values],
-            yerr=[v.std(ddof=1) for v in values],
+            yerr=[claims.mean(v).half for v in values],
             fmt="o" + line,
             ms=4,
             lw=1.5,
@@ -1399,7 +1399,7 @@ plots.show(
     alt="Two plots against U-Net evaluations, logarithmic. Left, prompts followed: LCM-LoRA and LCM are at 97 percent with one evaluation already; guided DDIM and DPM++ "
     "meet them near the top at eight; DDIM without guidance stays below. Right, Fréchet distance: the distilled models are lowest up to four evaluations, DPM++ and "
     "guided DDIM end lower, and two real samples lie far below all.",
-    caption="256 prompts, three noises each; error bars are standard deviations over the noises. Dotted: real renderings.",
+    caption="256 prompts, three noises each; error bars are intervals at 95 % over the noises. Dotted: real renderings.",
 )
 
 # %% [markdown]
@@ -1453,8 +1453,8 @@ minutes = record["minutes"]
 
 
 def percent(values):
-    """Mean and deviation over the starting noises."""
-    return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f} %"
+    """Mean, and half of its interval over the starting noises."""
+    return f"{100 * values.mean():.1f} ± {100 * claims.mean(values).half:.1f} %"
 
 
 ledger.add("mini_sd", told=percent(teacher50), minutes=minutes, beyond=teacher50.mean())

@@ -711,7 +711,7 @@ print(f"{len(record['results'])} runs, {len(SEEDS)} seeds each")
 print(f"{'accuracy in %':34}" + "".join(f"{k:>13}" for k in PER_CLASS) + "   seconds")
 for method, (label, _) in METHODS.items():
     cells = "".join(
-        f"{runs(method, k).mean():7.1f} ± {runs(method, k).std(ddof=1):3.1f}"
+        f"{runs(method, k).mean():7.1f} ± {claims.mean(runs(method, k)).half:3.1f}"
         for k in PER_CLASS
     )
     spent = np.mean([runs(method, k, "train_seconds").mean() for k in PER_CLASS])
@@ -775,7 +775,7 @@ for method, (label, color) in METHODS.items():
     left.errorbar(
         PER_CLASS,
         [v.mean() for v in scores],
-        [v.std(ddof=1) for v in scores],
+        [claims.mean(v).half for v in scores],
         capsize=2,
         **look,
     )
@@ -807,7 +807,7 @@ plots.show(
         for m, (label, _) in METHODS.items()
     )
     + f" per cent with {', '.join(map(str, PER_CLASS))} labels.",
-    caption="Record: mean and standard deviation over three seeds. Stars: your run, with four labels of each shape and seed 0. The dashed line is chance.",
+    caption="Record: mean with its interval at 95 % over three seeds. Stars: your run, with four labels of each shape and seed 0. The dashed line is chance.",
 )
 
 # %% [markdown]

@@ -453,7 +453,7 @@ print(
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.2), sharey=True, sharex=True)
 for axis, question in zip(axes, QUESTIONS, strict=True):
     mean = [right[question, name].mean() for name in features]
-    spread = [right[question, name].std(ddof=1) for name in features]
+    spread = [claims.mean(right[question, name]).half for name in features]
     best = int(np.argmax(mean))
     colors = [COLOR["orange"] if k == best else COLOR["blue"] for k in range(len(mean))]
     axis.barh(list(features), mean, xerr=spread, color=colors, error_kw={"capsize": 3})
@@ -467,7 +467,7 @@ plots.show(
         f"{question}, {name}: {values.mean():.0f} % right"
         for (question, name), values in right.items()
     ),
-    caption="A linear classifier on frozen features, four labels of each of eight classes: mean and deviation over three draws of the labels. Dashed: chance. Orange: the best.",
+    caption="A linear classifier on frozen features, four labels of each of eight classes: mean with its interval at 95 % over three draws of the labels. Dashed: chance. Orange: the best.",
 )
 
 # %% [markdown]

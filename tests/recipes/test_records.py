@@ -7,9 +7,17 @@ import pytest
 from modarch_utils import records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
+from modarch_utils.models.uib import KINDS
 from modarch_utils.studies import block_costs, lengths
-from modarch_utils.studies.climb import RATES
-from recipes import dinov2_features, jobs, progressive_scenes, transfer
+from recipes import (
+    dinov2_features,
+    inductive_bias,
+    jobs,
+    progressive_scenes,
+    sequence_tasks,
+    small_net_recipe,
+    transfer,
+)
 
 
 def test_records_round_trip_and_missing(tmp_path, monkeypatch):
@@ -28,6 +36,9 @@ WITHOUT_SCENES = {"cost_of_length", "fused_map", "guidance_rate", "sequence_task
 WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's record tells of them
 STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "frozen_features"]
 STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
+STUDIES += ["bottlenecks", "scan_for_pictures", "sequence_tasks"]
+SEARCHED = ["bottlenecks", "convnext_ladder", "inductive_bias", "masked_pretraining"]
+SEARCHED += ["scaling_law", "scan_for_pictures", "sequence_tasks", "small_net_recipe"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SCENES])
@@ -62,16 +73,29 @@ def cases(name: str, settings: dict) -> list[dict]:
     if name == "convnext_ladder":
         return [{"key": step.key} for step in LADDER]
     if name == "small_net_recipe":
-        assert len(settings["best_lr"]) == 2 * len(settings["choices"])
-        return settings["best_lr"]
+        return jobs.grid([{}], key=small_net_recipe.KEYS, choice=settings["choices"])
     if name == "masked_pretraining":
-        return jobs.grid([{}], grn=(False, True), pretrained=(False, True))
+        epochs = [0, *settings["finetune_epochs"]]
+        return jobs.grid([{}], grn=(False, True), pretrained=(False, True), epochs=epochs)
     if name == "inductive_bias":
-        sizes = {"hunger": settings["hunger"]["sizes"]}
-        best = settings["best_lr"]
-        return [{**case, "n": n} for case in best for n in sizes.get(case["study"], [2048])]
+        return [
+            {"study": study, "name": name, "n": n}
+            for study, names in inductive_bias.COMPARED.items()
+            for name in names
+            for n in settings[study].get("sizes", [2048])
+        ]
     if name == "scaling_law":
         return jobs.grid([{}], width=settings["widths"], n=settings["sizes"])
+    if name == "bottlenecks":
+        return [{"kind": kind} for kind in KINDS]
+    if name == "scan_for_pictures":
+        return [{"name": name} for name in ("scan", "gated", "pointwise")]
+    if name == "sequence_tasks":
+        return [
+            {"task": name, "mixer": mixer}
+            for name, task in sequence_tasks.TASKS.items()
+            for mixer in task.mixers()
+        ]
     if name == "frozen_features":
         methods = ("frozen", "untrained", "scratch", "scratch_32")
         return jobs.grid([{}], method=methods, per_class=settings["per_class"])
@@ -88,28 +112,31 @@ def cases(name: str, settings: dict) -> list[dict]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_record_is_whole(name):
     record = records.load(name)
-    seeds = record["settings"]["seeds"]
-    assert len(seeds) >= 3
     for case in cases(name, record["settings"]):
+        seeds = record["settings"]["seeds"]
+        seeds = seeds[case["study"]] if isinstance(seeds, dict) else seeds
+        assert len(seeds) >= 3
         assert sorted(records.select(record, "seed", **case)) == seeds
     json.dumps(record, allow_nan=False)
 
 
-def test_ladder_took_the_better_rate():
-    record = records.load("convnext_ladder")
-    for step in LADDER:
-        rows = [r for r in record["results"] if r["key"] == step.key]
-        tried = [r for r in rows if r["seed"] == record["settings"]["seeds"][0]]
-        assert sorted(r["lr"] for r in tried) == sorted(RATES[step.recipe])
-        best = max(tried, key=lambda r: r["val"])["lr"]
-        assert set(records.select(record, "lr", key=step.key)) == {best}
+@pytest.mark.parametrize("name", SEARCHED)
+def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
+    record = records.load(name)
+    for case in cases(name, record["settings"]):
+        rows = [r for r in record["results"] if case.items() <= r.items() and r["seed"] == 0]
+        if all("val" not in r for r in rows):
+            continue  # no labels, so nothing to choose by
+        scores = {r["lr"]: r["val"] for r in rows}
+        (used,) = set(records.select(record, "lr", **case))
+        assert scores[used] == max(scores.values()), case
+        assert min(scores) < used < max(scores), case
 
 
 def test_records_hold_what_chapters_draw():
     bias = records.load("inductive_bias")
-    for n in bias["settings"]["hunger"]["sizes"][-2:]:
-        moved = records.select(bias, "sideways", study="hunger", n=n)
-        assert moved.shape == (9, len(bias["settings"]["hunger"]["shifts"]))
+    moved = records.select(bias, "sideways", study="moved")
+    assert moved.shape == (9, len(bias["settings"]["moved"]["shifts"]))
     # The law is fitted to logarithms.
     assert (records.select(records.load("scaling_law"), "error") > 0).all()
     search = records.load("architecture_search")
