@@ -239,7 +239,8 @@ plots.show(
 # %% [markdown]
 # **A fair comparison needs a fair training recipe.** The paper's was made for 300 epochs on a million
 # images. Do small nets want the same in a few minutes? We switched on four of its choices, each alone, at the
-# paper's value, at both ends of the ladder, and gave every case the best learning rate on validation scenes:
+# paper's value, at both ends of the ladder, and gave every case the better of two
+# learning rates on validation scenes (this record is older than the rule that a grid grows until the best is inside):
 #
 # * *LayerScale*: multiply what a block adds by a learned number for each channel, which begins at a millionth;
 # * *initialisation*: first weights drawn with a standard deviation of 0.02, whatever the size of the layer;
@@ -336,7 +337,7 @@ for key in live_keys:
 # %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(6, 3))
 for key, history in histories.items():
-    history.plot(axis, label=climb.step(key).title)
+    history.plot(axis, label=ends[key])
 plots.show(
     figure,
     alt="Training curves of a small ResNet and a small ConvNeXt, which end at "
@@ -775,13 +776,13 @@ gammas = [
 ]
 print(
     "every block's gamma has moved, by less than 0.1:",
-    0 < min(gammas) and max(gammas) < 0.1,
+    min(gammas) > 0 and max(gammas) < 0.1,
 )
 
 # %% [markdown]
 # ### Does GRN keep the channels different?
 #
-# The recipe's record: five seeds, with and without GRN, each pre-trained on 6,000 scenes without a label. How different are the channels of the
+# The recipe's record: three seeds, with and without GRN, each pre-trained on 6,000 scenes without a label. How different are the channels of the
 # wide layer afterwards? Take two channels as long vectors, one number for each position of 200 pictures; the
 # *cosine distance* used here is 0 for copies, 0.5 for channels that have nothing to do with each other and 1 for opposites.
 
@@ -813,7 +814,7 @@ plots.show(
     figure,
     alt="Cosine distance between channels in each of five blocks: before pre-training, and after it with and without "
     f"GRN, whose means are {select('diversity', True, True).mean():.3f} and {select('diversity', False, True).mean():.3f}.",
-    caption="How different the channels of the wide layer are (0.5: unrelated, 0: copies): mean and each of five seeds.",
+    caption="How different the channels of the wide layer are (0.5: unrelated, 0: copies): mean and each of three seeds.",
 )
 
 # %%
@@ -830,7 +831,7 @@ print(
 # ### Does pre-training pay?
 #
 # Against *what*? A network that learns from scratch on the same 500 labels needs more passes over them than one with a head start. So
-# both get a short, a longer and a long training, each at its own best rate, chosen on validation scenes. (The rate of the pre-training itself
+# both get a short and a long training, each at its own best rate, chosen on validation scenes. (The rate of the pre-training itself
 # was not tuned: it might gain more.) And one rival needs no network: a linear classifier on the raw pixels.
 
 # %% tags=["hide-input"]
@@ -870,7 +871,7 @@ plots.show(
         for name, values in table.items()
     )
     + f". Raw pixels: {raw:.1f}.",
-    caption="Mean and each of five seeds. Each dot has the rate that was best for its network and its length.",
+    caption="Mean and each of three seeds. Each dot has the rate that was best for its network and its length.",
 )
 
 # %%
@@ -890,7 +891,19 @@ versus = claims.contrast(
 print(f"V2 - V1, both pre-trained, {lengths_[-1]} epochs: {versus:+.2f} points")
 
 # %% [markdown]
-# LESSONS
+# Three lessons:
+#
+# * **Pre-training gives a head start, and most of it is time.** After a short training on labels it is worth some thirty points. But a network that
+#   learns from scratch for as short a time does not even reach a linear classifier on raw pixels, so it is no rival. After four times as many epochs
+#   some one point is left: with GRN the interval leaves zero out, without it does not. The paper's table reads alike in direction: V1 has 83.7 % after pre-training, 82.7 from
+#   scratch in 100 epochs, and 83.8 in 300.
+# * **GRN keeps the channels apart, by a little.** Pre-training makes V1's channels more alike than they were at the
+#   start (dotted), and V2's less so. That is the paper's direction, and the interval leaves zero out, but it is far from the
+#   collapse that the paper saw in a larger V1 after hundreds of epochs.
+# * **Whether the accuracy notices is undecided.** Where channels have not collapsed there is little to repair, and `gamma` stays
+#   small. In the paper GRN helps without pre-training, too (84.3 % against 83.8 for V1), and more with it (84.6 against 83.7).
+#
+# (Three seeds redraw first weights, masks and order; scenes and labels are the same for all.)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 shared = dict(minutes=study["minutes"])
@@ -941,55 +954,32 @@ for kind, switches in KINDS.items():
 print("equal to timm's:", equal)
 
 # %% [markdown]
-# Now the four at laptop size: one small network for each kind, with about the same number of multiply-adds (what a kind saves on
-# depthwise layers it gets back as width inside), the ladder's 500 labels and training, the best rate for each:
+# What does each cost, at 64 channels, widened four times, on a map of 14×14?
 
 # %%
-four = records.load("bottlenecks")
-kinds = {kind: records.select(four, "test", kind=kind) for kind in KINDS}
-costs = four["settings"]["macs"]
-least, most = (f(costs.values()) / 1e6 for f in (min, max))
-print(f"multiply-adds: {least:.2f} to {most:.2f} M")
-print(f"raw pixels, linear: {four['settings']['trivial']['pixels']:.1f} %")
-
-# %% tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(5.6, 3.2))
-for y, scores in enumerate(kinds.values()):
-    axis.plot(scores, np.full(len(scores), y), ".", color=plots.PALETTE["sky"], ms=6)
-    mean_ = claims.mean(scores)
-    axis.errorbar(
-        mean_.value, y, xerr=mean_.half, fmt="o", capsize=3, color=plots.PALETTE["blue"]
+cost = {}
+for kind, switches in KINDS.items():
+    before, between = (3 * there for there in switches)
+    block = UniversalInvertedBottleneck(64, 64, before, between, expand=4)
+    cost[kind] = measure.count_macs(block, (1, 64, 14, 14)) / 1e6
+    print(
+        f"{kind:8} {measure.count_params(block):,} parameters, {cost[kind]:.2f} M multiply-adds"
     )
-axis.set_yticks(
-    range(4), ["neither: FFN", "before: ConvNext", "between: IB", "both: ExtraDW"]
-)
-axis.invert_yaxis()
-axis.set(xlabel="test scenes (%)", title="Where should neighbours meet?")
-plots.show(
-    figure,
-    alt="Test accuracy of four kinds of block. "
-    + "; ".join(f"{kind}: {scores.mean():.1f} %" for kind, scores in kinds.items()),
-    caption="The record: each of five seeds, and the mean with its interval at 95 %. The first kind sees patches of 8×8 "
-    "pixels one by one.",
-)
-
-# %%
-for one, other in (
-    ("ConvNext", "FFN"),
-    ("ConvNext", "IB"),
-    ("ExtraDW", "IB"),
-    ("ExtraDW", "ConvNext"),
+quoted = claims.paper("mobilenetv4.search")
+for name, label in (
+    ("uib", "all four"),
+    ("convnext", "ConvNext alone"),
+    ("ib", "IB alone"),
 ):
-    gap_ = claims.contrast(kinds[one], kinds[other])
-    print(f"{one:8} - {other:8} {gap_:+.2f} points")
+    print(f"found with {label}: {quoted[name]['top1']} %, {quoted[name]['ms']} ms")
 
 # %% [markdown]
-# FOURLESSON
+# A depthwise convolution before the widening costs a quarter of one after it, so it can afford a larger kernel; both are small beside the 1×1 layers. The last lines are
+# the paper's: the best networks for ImageNet that a search found at about equal time on a phone's accelerator. Choosing among all four gains a tenth of a point over ConvNeXt's
+# order alone, and a point over MobileNetV2's. What the four do at laptop size is not measured here.
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input"]
 ledger.add("uib_equal", holds=all(equal.values()))
-before_between = claims.contrast(kinds["ConvNext"], kinds["IB"])
-ledger.add("convnext_against_ib", effect=before_between, minutes=four["minutes"])
 
 # %% [markdown]
 # ## The same, larger, on a GPU
