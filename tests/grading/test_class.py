@@ -15,7 +15,7 @@ from grading.verdict import STATUSES
 from tests.grading.classroom import BLOCK, CLASS, SCHEDULE, official
 
 # An endless loop meets the limit on the processor, a sleep the one on the clock.
-LIMITS = ["--cpu", "3", "--seconds", "25", "--memory", "800", "--jobs", "2"]
+LIMITS = ["--cpu", "6", "--seconds", "25", "--memory", "800", "--jobs", "2"]
 HALF = len(CLASS) // 2
 
 
