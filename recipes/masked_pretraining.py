@@ -8,6 +8,7 @@ that labels alone can do.
 import os
 from dataclasses import asdict
 from pathlib import Path
+from zlib import crc32
 
 from safetensors.torch import load_file, save_file
 
@@ -38,8 +39,9 @@ def load() -> list[streams.Labelled]:
 
 
 def kept(grn: bool, seed: int) -> Path:
-    """Where this machine keeps a pre-trained network."""
-    return Path("runs") / NAME / f"encoder-{grn}-{seed}-{scenes.version()}.safetensors"
+    """Where this machine keeps a network that was pre-trained under these settings."""
+    shared = crc32(f"{SETTINGS} {scenes.version()}".encode())
+    return Path("runs") / NAME / f"encoder-{grn}-{seed}-{shared:08x}.safetensors"
 
 
 def encoder(grn: bool, seed: int) -> tuple[ConvNeXt, float]:

@@ -117,8 +117,8 @@ def sensitivity(record: dict) -> list[str] | None:
     sample = np.linspace(-1, 1, runs)
     sample *= spread / sample.std(ddof=1)
     visible = rule.contrast(sample, sample, paired=False).visible
-    link = f"`{record['name']}`"
-    return [link, str(runs), str(len(record["results"])), f"{spread:.2g}", f"{visible:.2g}"]
+    name = f"`{record['name']}`"
+    return [name, str(runs), str(len(record["results"])), f"{spread:.2g}", f"{visible:.2g}"]
 
 
 def badge(found: list[dict]) -> str:
