@@ -7,9 +7,11 @@ import pytest
 from modarch_utils import records, zoo
 from modarch_utils.data import pairs, scenes
 from modarch_utils.models.ladder import LADDER
+from modarch_utils.models.uib import KINDS
 from modarch_utils.studies import block_costs, lengths
 from recipes import (
     dinov2_features,
+    inductive_bias,
     jobs,
     progressive_scenes,
     sequence_tasks,
@@ -34,9 +36,9 @@ WITHOUT_SCENES = {"cost_of_length", "fused_map", "guidance_rate", "sequence_task
 WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's record tells of them
 STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "frozen_features"]
 STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
-STUDIES += ["sequence_tasks"]
-# Those whose grids of rates grow; the others were measured before they did.
-SEARCHED = ["convnext_ladder", "masked_pretraining", "scaling_law", "sequence_tasks"]
+STUDIES += ["bottlenecks", "scan_for_pictures", "sequence_tasks"]
+SEARCHED = ["bottlenecks", "convnext_ladder", "inductive_bias", "masked_pretraining"]
+SEARCHED += ["scaling_law", "scan_for_pictures", "sequence_tasks", "small_net_recipe"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SCENES])
@@ -76,11 +78,18 @@ def cases(name: str, settings: dict) -> list[dict]:
         epochs = [0, *settings["finetune_epochs"]]
         return jobs.grid([{}], grn=(False, True), pretrained=(False, True), epochs=epochs)
     if name == "inductive_bias":
-        sizes = {"hunger": settings["hunger"]["sizes"]}
-        best = settings["best_lr"]
-        return [{**case, "n": n} for case in best for n in sizes.get(case["study"], [2048])]
+        return [
+            {"study": study, "name": name, "n": n}
+            for study, names in inductive_bias.COMPARED.items()
+            for name in names
+            for n in settings[study].get("sizes", [2048])
+        ]
     if name == "scaling_law":
         return jobs.grid([{}], width=settings["widths"], n=settings["sizes"])
+    if name == "bottlenecks":
+        return [{"kind": kind} for kind in KINDS]
+    if name == "scan_for_pictures":
+        return [{"name": name} for name in ("scan", "gated", "pointwise")]
     if name == "sequence_tasks":
         return [
             {"task": name, "mixer": mixer}
@@ -125,9 +134,8 @@ def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
 
 def test_records_hold_what_chapters_draw():
     bias = records.load("inductive_bias")
-    for n in bias["settings"]["hunger"]["sizes"][-2:]:
-        moved = records.select(bias, "sideways", study="hunger", n=n)
-        assert moved.shape == (9, len(bias["settings"]["hunger"]["shifts"]))
+    moved = records.select(bias, "sideways", study="moved")
+    assert moved.shape == (9, len(bias["settings"]["moved"]["shifts"]))
     # The law is fitted to logarithms.
     assert (records.select(records.load("scaling_law"), "error") > 0).all()
     search = records.load("architecture_search")
