@@ -7,7 +7,7 @@ diagram can be had of another module than the paper's; ``plots.show`` displays i
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .models import convnext, hyena, resnet, transformer
+from .models import convnext, efficientnetv2, hyena, resnet, transformer
 from .models import mamba as mambas
 from .models import swin as swins
 from .models import uib as uibs
@@ -410,6 +410,82 @@ def grn(block: convnext.Block | None = None, side: int = 56) -> Figure:
     )
     inside = Column(steps, "GRN", top=2, inside=(0, 5))
     return draw([Column(whole, "ConvNeXt V2 block"), inside])
+
+
+@_on_meta()
+def fused_mbconv(
+    separate: efficientnetv2.MBConv | None = None,
+    fused: efficientnetv2.FusedMBConv | None = None,
+    side: int = 56,
+) -> Figure:
+    """Draw MBConv, its squeeze-and-excitation, and Fused-MBConv (2104.00298, figure 2)."""
+    separate = separate or efficientnetv2.MBConv(24, 24)
+    fused = fused or efficientnetv2.FusedMBConv(24, 24)
+    t = Trace(separate, 1, separate.conv_pw.in_channels, side, side)
+    left = t(
+        ":in | x | input; conv_pw; silu() | BatchNorm, SiLU | norm; conv_dw;"
+        "silu()#2 | BatchNorm, SiLU | norm; se | SE | part; conv_pwl; bn3; | + | join | 7"
+    )
+    inside = t(
+        "se:in | x | input; mean() | mean over the map | norm; se.conv_reduce; silu()#3 | SiLU;"
+        "se.conv_expand; sigmoid() | sigmoid; se | × | join | 5"
+    )
+    x, wide, act, *end = Trace(fused, 1, fused.conv_exp.in_channels, side, side)(
+        ":in | x | input; conv_exp; silu() | BatchNorm, SiLU | norm; conv_pwl; bn2; | + | join | 7"
+    )
+    columns = [
+        Column(left, "MBConv"),
+        Column(inside, "inside SE", top=1, inside=(0, 5)),
+        Column([x, None, None, wide, act, None, *end], "Fused-MBConv"),
+    ]
+    return draw(columns, box=1.58, room=0.58)
+
+
+def covered(conv: nn.Conv2d, size: int) -> list[list[int]]:
+    """Ask the gradient which of a row's pixels each window of a convolution covers.
+
+    Args:
+        conv: from one channel to one; its weights become ones.
+        size: side of the picture.
+
+    Returns:
+        For each output position in the top row, the columns that it depends on.
+    """
+    picture = torch.zeros(1, 1, size, size, requires_grad=True)
+    nn.init.ones_(conv.weight)
+    found = []
+    for value in conv(picture)[0, 0, 0]:
+        (slope,) = torch.autograd.grad(value, picture, retain_graph=True)
+        found.append(slope[0, 0].sum(0).nonzero().flatten().tolist())
+    return found
+
+
+def windows(found: Mapping[str, Sequence[Sequence[int]]], size: int) -> Figure:
+    """Draw which pixels of a row the windows of some convolutions cover, padding on each side.
+
+    Args:
+        found: of :func:`covered`, for each convolution; at the row's ends a window has fewer pixels
+            than its width, and the rest is padding.
+        size: pixels in the row.
+    """
+    figure, axes = plt.subplots(len(found), 1, figsize=(7, 1.95 * len(found)), squeeze=False)
+    colours = [PALETTE[name] for name in ("blue", "orange", "green", "pink")]
+    for ax, (name, spans) in zip(axes.flat, found.items(), strict=True):
+        wide = max(map(len, spans))
+        for pixel in range(-1, size + 1):
+            inside = 0 <= pixel < size
+            style = {"fc": PALETTE["pale"]} if inside else {"fc": "white", "ls": ":"}
+            ax.add_patch(Rectangle((pixel - 0.5, 0), 1, 0.8, ec=INK, **style))
+            _write(ax, pixel, 0.4, str(pixel) if inside else "pad", va="center")
+        for i, span in enumerate(spans):
+            first = span[-1] - wide + 1 if span[0] == 0 and span[-1] < size - 1 else span[0]
+            level, colour = -0.35 - 0.32 * (i % 2), colours[i % len(colours)]
+            ends = (first - 0.4, level), (first + wide - 0.6, level)
+            _line(ax, *ends, color=colour, lw=5, solid_capstyle="butt")
+            ax.plot(first + (wide - 1) / 2, level, "o", color="white", ms=4, zorder=4)
+        ax.set(xlim=(-1.7, size + 0.7), ylim=(-0.95, 0.95), title=name)
+        ax.axis("off")
+    return figure
 
 
 @_on_meta()

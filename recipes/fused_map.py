@@ -3,6 +3,7 @@
 Not resumable, as it takes minutes. The map is one CPU thread's; another machine's differs, which
 chapter 03_efficientnetv2 shows by measuring a part of it live.
 
+The map is measured twice, with squeeze-and-excitation in MBConv, as in the paper, and without.
 Measured in memory that the process keeps (:func:`block_costs.keep_memory`). One row is measured
 with a larger batch as well, before and after asking for that: the difference is not arithmetic.
 """
@@ -60,6 +61,7 @@ def main() -> None:
     results = rows("fresh", large_batch())
     kept = block_costs.keep_memory()
     results += rows("cell", block_costs.grid(repeats=REPEATS))
+    results += rows("without_se", block_costs.grid(repeats=REPEATS, se=0.0))
     results += rows("kept", large_batch())
     results += kernels()
     settings = {

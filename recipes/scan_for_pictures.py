@@ -13,7 +13,7 @@ from modarch_utils.studies.scan_for_pictures import NET, RATES, SETTINGS
 from recipes import jobs, streams
 
 NAME = "scan_for_pictures"
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(10))
 
 
 def load() -> list[streams.Labelled]:

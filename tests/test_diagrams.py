@@ -21,6 +21,7 @@ from modarch_utils.models.vit import VisionTransformer
 from modarch_utils.plots import PALETTE
 
 OUT = {"residual": 2, "vit": 2, "swin": 2, "three_blocks": 3, "mamba": 1, "grn": 2, "uib": 5}
+OUT |= {"fused_mbconv": 3}
 """Arrows that leave each diagram."""
 
 
@@ -241,3 +242,17 @@ def test_the_settings_of_the_universal_block_are_the_papers():
 def test_layers_describe_themselves():
     assert diagrams.describe(nn.Conv2d(6, 6, 5, 2, groups=6)) == ("depthwise 5×5, stride 2", "conv")
     assert diagrams.describe(nn.GELU()) == ("GELU", "element")
+
+
+def test_the_gradient_tells_which_pixels_a_window_covers():
+    conv = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
+    assert diagrams.covered(conv, 6) == [[0, 1], [1, 2, 3], [3, 4, 5]]
+    assert diagrams.covered(nn.Conv2d(1, 1, 2, stride=2), 4) == [[0, 1], [2, 3]]
+
+
+def test_windows_lie_over_the_pixels_that_they_cover():
+    figure = diagrams.windows({"behind": [[0, 1, 2], [2, 3]], "both": [[0, 1], [1, 2, 3]]}, 4)
+    bars = [[line for line in ax.lines if len(line.get_xdata()) == 2] for ax in figure.axes]
+    middles = [[line.get_xdata().mean() for line in row] for row in bars]
+    assert middles == [pytest.approx([1, 3]), pytest.approx([0, 2])]
+    assert [len(ax.patches) for ax in figure.axes] == [6, 6]

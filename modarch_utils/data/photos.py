@@ -5,9 +5,7 @@ some of those fetch from the network.
 """
 
 from importlib.resources import files
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,19 +17,8 @@ _PHOTOS = {
     "coffee": ("skimage.data", "coffee.png"),
     "flower": ("sklearn.datasets.images", "flower.jpg"),
     "motorcycle_left": ("skimage.data", "motorcycle_left.png"),
-    "motorcycle_right": ("skimage.data", "motorcycle_right.png"),
     "rocket": ("skimage.data", "rocket.jpg"),
 }
-
-
-class Stereo(NamedTuple):
-    """Two photographs of one scene, with measured disparity."""
-
-    left: Image.Image
-    right: Image.Image
-    disparity: np.ndarray
-    """(H, W) float32: pixels by which the left picture's point lies further left in the right one;
-    NaN where it was not measured. Depth is proportional to 1 / disparity."""
 
 
 def names() -> tuple[str, ...]:
@@ -50,14 +37,6 @@ def load(name: str) -> Image.Image:
     package, file = _PHOTOS[name]
     with files(package).joinpath(file).open("rb") as stream:
         return Image.open(stream).convert("RGB")
-
-
-def stereo() -> Stereo:
-    """The motorcycle of the Middlebury stereo benchmark (2014), at a quarter of its size."""
-    with files("skimage.data").joinpath("motorcycle_disp.npz").open("rb") as stream:
-        disparity = np.load(stream)["arr_0"].astype(np.float32)
-    disparity[~np.isfinite(disparity)] = np.nan
-    return Stereo(load("motorcycle_left"), load("motorcycle_right"), disparity)
 
 
 def digits() -> tuple[Tensor, Tensor]:

@@ -9,15 +9,18 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
 from torch import nn
 
 from modarch_utils import measure
-from modarch_utils.models.efficientnetv2 import FusedMBConv, MBConv
+from modarch_utils.models.efficientnetv2 import FusedMBConv, MBConv, Stage
+from modarch_utils.plots import PALETTE
 
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256)
 SIDES = (7, 14, 28, 56, 112)
@@ -43,10 +46,12 @@ class Live:
     """Channels."""
     sides: tuple[int, ...]
     """Of the feature maps."""
+    half: bool = False
+    """In half precision, as networks are trained on GPUs."""
 
 
 LAPTOP = Live((16, 48, 128), (14, 28, 56))
-GPU = Live((16, 24, 32, 48, 64, 96, 128, 160, 192, 256), SIDES)
+GPU = Live((16, 24, 32, 48, 64, 96, 128, 160, 192, 256), SIDES, half=True)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt, from glibc's malloc.h
 
@@ -127,7 +132,10 @@ def one_thread() -> Iterator[None]:
 
 
 def training_step(
-    layer: nn.Module, shape: tuple[int, ...], device: torch.device | str = "cpu"
+    layer: nn.Module,
+    shape: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    half: bool = False,
 ) -> measure.Step:
     """One forward and backward of a layer in the middle of a network.
 
@@ -135,27 +143,37 @@ def training_step(
         layer: what to run; it is moved to ``device`` and put into training mode.
         shape: of the noise that enters, ``(N, C, H, W)``; it needs a gradient too.
         device: where.
+        half: autocast to 16 bits, float16 on a GPU and bfloat16 on a CPU.
     """
+    device = torch.device(device)
     layer.to(device).train()
     # Channels last, as everywhere in our EfficientNetV2.
     x = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
-    x.requires_grad_()
+    cast = torch.bfloat16 if device.type == "cpu" else torch.float16
+
+    def forward() -> torch.Tensor:
+        with torch.autocast(device.type, cast, enabled=half):
+            return layer(x)
+
     with torch.no_grad():
-        out = layer(x)
+        if half:  # a layer in the middle of a network is given 16 bits
+            x = x.to(cast)
+        out = forward()
+    x.requires_grad_()
     # Not a mean of squares: the gradient that comes back shall cost nothing to make.
     gradient = torch.randn_like(out)
 
     def step() -> None:
         layer.zero_grad(set_to_none=True)
         x.grad = None
-        layer(x).backward(gradient)
+        forward().backward(gradient)
 
     return step
 
 
-def blocks(width: int) -> tuple[MBConv, FusedMBConv]:
-    """The two blocks that are compared: stride 1, expansion 4, 3×3, SE only in MBConv."""
-    return MBConv(width, width, expand=EXPAND, se=SE), FusedMBConv(width, width, expand=EXPAND)
+def blocks(width: int, se: float = SE) -> tuple[MBConv, FusedMBConv]:
+    """The two blocks that are compared: stride 1, expansion 4, 3×3, SE in MBConv or nowhere."""
+    return MBConv(width, width, expand=EXPAND, se=se), FusedMBConv(width, width, expand=EXPAND)
 
 
 def batch_size(width: int, side: int, numbers: float) -> int:
@@ -171,6 +189,8 @@ def cell(
     device: torch.device | str = "cpu",
     numbers: float | None = None,
     repeats: int = REPEATS,
+    se: float = SE,
+    half: bool = False,
 ) -> Cell | None:
     """Time the two blocks in turns.
 
@@ -180,6 +200,8 @@ def cell(
         device: where; on a CPU one thread works.
         numbers: in the widest feature map; by default the device's of :data:`NUMBERS`.
         repeats: pairs of steps.
+        se: of MBConv; 0 leaves squeeze-and-excitation out.
+        half: see :func:`training_step`.
 
     Returns:
         The cell, or None where one image alone is too large.
@@ -193,13 +215,13 @@ def cell(
     if batch == 0:
         return None
     torch.manual_seed(0)
-    mbconv, fused = blocks(width)
+    mbconv, fused = blocks(width, se)
     shape = (batch, width, side, side)
     macs = [measure.count_macs(block, shape) for block in (mbconv, fused)]
     with one_thread():
         times = measure.compare(
-            training_step(fused, shape, device),
-            training_step(mbconv, shape, device),
+            training_step(fused, shape, device, half),
+            training_step(mbconv, shape, device, half),
             repeats=repeats,
             clock=clock(device),
         )
@@ -224,44 +246,113 @@ def grid(widths: Sequence[int] = WIDTHS, sides: Sequence[int] = SIDES, **options
                 yield found
 
 
-def crossing(widths: Sequence[float], ratios: Sequence[float]) -> float:
-    """The width from which on the fused block is slower.
+def recorded(record: dict, kind: str) -> list[Cell]:
+    """The cells of one kind that the record of ``python -m recipes.fused_map`` has."""
+    names = [f.name for f in fields(Cell)]
+    rows = [r for r in record["results"] if r["kind"] == kind]
+    return [Cell(**{name: row[name] for name in names}) for row in rows]
 
-    Between two widths the ratio's logarithm is taken to be a straight line in the width's.
 
-    Args:
-        widths: rising.
-        ratios: MBConv's time divided by Fused-MBConv's at each.
+def crossing_bands(cells: Sequence[Cell]) -> dict[int, tuple[float, float]]:
+    """For each side, between which widths the fused block stops being the faster one.
+
+    The band begins where the lower quartile of the ratio first falls below 1 and ends where the
+    upper one is above 1 for the last time: left of it the fused block is faster, right of it
+    slower. Between two widths a ratio's logarithm is taken to be a straight line in the width's.
 
     Returns:
-        Where the ratio passes 1, and where noise makes it do so several times, the middle one of
-        these places. NaN where the ratio does not begin above 1 and end below it: a map that ends
+        ``{side: (first, last)}`` in channels. A quartile that begins below 1 has its end of the
+        band at the first width; one that is above 1 to the last width gives NaN, as a map that ends
         too early shows no crossing.
-
-    Raises:
-        ValueError: not one positive ratio for each width, or widths that do not rise.
     """
-    if len(widths) != len(ratios) or min(ratios, default=1) <= 0:
-        raise ValueError("A crossing needs one positive ratio for each width.")
-    if any(b <= a for a, b in zip(widths, widths[1:], strict=False)):
-        raise ValueError(f"The widths must rise, unlike {list(widths)}.")
-    if not ratios or ratios[0] < 1 or ratios[-1] >= 1:
-        return math.nan
-    found = []
-    points = [(math.log(w), math.log(r)) for w, r in zip(widths, ratios, strict=True)]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-        if (y0 >= 0) != (y1 >= 0):
-            found.append(math.exp(x0 + (x1 - x0) * y0 / (y0 - y1)))
-    return found[len(found) // 2]  # an odd number of places, as it begins above and ends below
-
-
-def crossings(cells: Sequence[Cell]) -> dict[int, float]:
-    """For each side, the width from which on the fused block is slower (:func:`crossing`)."""
     found = {}
     for side in sorted({c.side for c in cells}):
         row = sorted((c for c in cells if c.side == side), key=lambda c: c.width)
-        found[side] = crossing([c.width for c in row], [c.ratio for c in row])
+        widths = [c.width for c in row]
+        falls = [_falls(widths, [getattr(c, q) for c in row]) for q in ("q1", "q3")]
+        found[side] = falls[0][0], falls[1][-1]
     return found
+
+
+def _falls(widths: Sequence[float], ratios: Sequence[float]) -> list[float]:
+    """Where rising widths see their ratios fall below 1."""
+    found = [] if ratios[0] > 1 else [float(widths[0])]
+    points = [(math.log(w), math.log(r)) for w, r in zip(widths, ratios, strict=True)]
+    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        if y0 > 0 >= y1:
+            found.append(math.exp(x0 + (x1 - x0) * y0 / (y0 - y1)))
+    return found if ratios[-1] <= 1 else [*found[:1], math.nan]
+
+
+def draw_map(
+    axis: Axes,
+    cells: Sequence[Cell],
+    bands: Mapping[int, tuple[float, float]] | None = None,
+    stages: Sequence[Stage] = (),
+) -> None:
+    """Colour and write the ratio of each cell: orange where the fused block is faster.
+
+    Args:
+        axis: to draw on.
+        cells: of a grid, which may have holes.
+        bands: of :func:`crossing_bands`, drawn in grey.
+        stages: of a network for 224 to 300 pixels, each a numbered circle.
+    """
+    widths, sides = (sorted({getattr(c, name) for c in cells}) for name in ("width", "side"))
+
+    def place(value: float, ticks: Sequence[int]) -> float:
+        return float(np.interp(math.log(value), np.log(ticks), range(len(ticks))))
+
+    ratios = np.full((len(sides), len(widths)), np.nan)
+    for c in cells:
+        row, column = sides.index(c.side), widths.index(c.width)
+        ratios[row, column] = c.ratio
+        box = {"fc": "w", "alpha": 0.6, "lw": 0, "pad": 1.5}
+        style = {"ha": "center", "va": "center", "fontsize": 9, "bbox": box}
+        axis.text(column, row - 0.3, f"{c.ratio:.2f}", **style)
+    colours = {"cmap": "PuOr_r", "vmin": -1.6, "vmax": 1.6}
+    axis.imshow(np.log2(ratios), origin="lower", aspect="auto", **colours)
+    if bands:
+        low, high = ([place(bands[s][k], widths) for s in sides] for k in (0, 1))
+        shade = {"color": PALETTE["ink"], "alpha": 0.35, "lw": 0, "label": "as fast as each other"}
+        axis.fill_betweenx(range(len(sides)), low, high, **shade)
+    side = 262 / 2  # the middle of 224 and 300 pixels, after the stem
+    for number, stage in enumerate(stages, start=1):
+        side /= stage.stride
+        if stage.expand > 1:  # else there is no MBConv to compare with
+            x, y = place(stage.channels, widths), place(side, sides)
+            colour = PALETTE["amber" if stage.op == "fused" else "pink"]
+            axis.plot(x, y, "o", ms=15, color=colour, mec="k")
+            axis.text(x, y, number, ha="center", va="center_baseline", fontweight="bold")
+    axis.set_xticks(range(len(widths)), widths)
+    axis.set_yticks(range(len(sides)), [f"{s}×{s}" for s in sides])
+    axis.grid(visible=False)
+    axis.set(xlabel="channels", ylabel="feature map")
+
+
+def draw_lines(axis: Axes, lines: Mapping[str, tuple[Sequence[Cell], str, str]]) -> None:
+    """Draw the ratio against the channels, with its quartiles.
+
+    Args:
+        axis: to draw on.
+        lines: by name: cells of one side, a colour of the palette, and a line's style, or ``"*"``
+            for stars with bars, which the legend leaves out.
+    """
+    for name, (cells, colour, style) in lines.items():
+        x, y = [c.width for c in cells], [c.ratio for c in cells]
+        low, high = [c.q1 for c in cells], [c.q3 for c in cells]
+        look = {"color": PALETTE[colour], "label": name if style != "*" else None}
+        if style == "*":
+            bars = np.abs(np.subtract((low, high), y))
+            axis.errorbar(x, y, bars, fmt="*", ms=12, mec="k", capsize=3, **look)
+        else:
+            axis.plot(x, y, style, **look)
+            axis.fill_between(x, low, high, color=PALETTE[colour], alpha=0.2, lw=0)
+    axis.axhline(1, color=PALETTE["ink"], lw=1)
+    axis.set(xscale="log", xlabel="channels", ylabel="MBConv / Fused-MBConv")
+    ticks = sorted({c.width for cells, *_ in lines.values() for c in cells})
+    axis.set_xticks(ticks, ticks)
+    axis.minorticks_off()
 
 
 def kernels(

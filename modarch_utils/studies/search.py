@@ -11,11 +11,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modarch_utils import claims, measure
+from modarch_utils import claims, measure, records
 from modarch_utils.models.efficientnetv2 import EfficientNetV2, Stage
 from modarch_utils.studies.block_costs import clock, one_thread
 from modarch_utils.training.config import TrainConfig
@@ -261,3 +262,40 @@ def reward(accuracy, time, params):
     """
     power = claims.paper("efficientnetv2.search")
     return accuracy * time ** power["time"] * params ** power["params"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the record knows of its candidates, one after the other."""
+
+    names: list[str]
+    """The ways to fuse first, then those drawn."""
+    time: np.ndarray
+    macs: np.ndarray
+    params: np.ndarray
+    """Relative to the baseline's: of a training step, for one image, and in all."""
+    val: np.ndarray
+    test: np.ndarray
+    """Accuracies in percent, ``(candidates, seeds)``."""
+
+    def pairs(self, stage: int) -> tuple[list[int], list[int]]:
+        """The ways to fuse that fuse this stage (from 0), and their partners that do not."""
+        found = {parse(self.names[i]).operators: i for i in range(len(PATTERNS))}
+        after = {ops: i for ops, i in found.items() if ops[stage][0] == "fused"}
+        before = [found[*ops[:stage], ("mbconv", 3), *ops[stage + 1 :]] for ops in after]
+        return [*after.values()], before
+
+
+def results(record: dict) -> Results:
+    """The record of ``python -m recipes.architecture_search`` as arrays."""
+    settings = record["settings"]
+    names = list(dict.fromkeys([*settings["patterns"].values(), *settings["drawn"]]))
+    steps = {r["name"]: r for r in record["results"] if r["kind"] == "step"}
+    base = steps[BASELINE.name]
+    time = np.array([steps[n]["relative"] for n in names])
+    macs, params = (np.array([steps[n][k] for n in names]) / base[k] for k in ("macs", "params"))
+    scores = (
+        np.array([records.select(record, what, kind="training", name=n) for n in names])
+        for what in ("val", "test")
+    )
+    return Results(names, time, macs, params, *scores)

@@ -21,7 +21,11 @@ _RGB = torch.linalg.inv(_YIQ)
 
 @dataclass(frozen=True)
 class Crops:
-    """How to crop and recolour. Numbers of images are the paper's (2304.07193, code); sizes not.
+    """How to crop and recolour. The defaults are those of DINOv2's code but for the sizes.
+
+    Simplified: there is no blur and no solarisation, samples are bilinear instead of bicubic, hue
+    turns in YIQ instead of HSV, and a crop longer than the image is cut instead of drawn again,
+    which makes global crops a little larger.
 
     Raises ValueError for a setting that cannot work.
     """

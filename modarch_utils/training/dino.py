@@ -192,6 +192,9 @@ def block_masks(
 ) -> Tensor:
     """Hide one rectangle of patches in a part of the images.
 
+    Simplified: the authors' ``MaskingGenerator`` unites rectangles until enough patches are hidden,
+    and shares the ratios out evenly over the masked images of a batch.
+
     Args:
         n: images.
         grid: rows and columns of patches.
@@ -380,7 +383,8 @@ def train_step(
         views: global and local crops, see :meth:`DINOv2.forward`.
         mask: patches hidden from the student.
         temperature, momentum: the teacher's at this step.
-        grad_clip: largest norm of all gradients together.
+        grad_clip: largest norm of all gradients together; the authors clip backbone and heads
+            apart.
         autocast: matrix products in bfloat16.
 
     Raises:

@@ -208,8 +208,8 @@ print("needs the network:", settings.name != "laptop")
 # ## A cat, a coffee, and no network
 #
 # Now to the question at the top. Meet Chelsea, a cat whose photograph is part of scikit-image, and a cup of
-# coffee from the same place. The network is EfficientNet-Lite0: it learned on ImageNet to sort photographs into
-# 1,000 kinds of things, and its weights came to your disk with an ordinary pip package.
+# coffee from the same place. The network is EfficientNet-Lite0: it learned on ImageNet, over a million labelled photographs, to sort
+# pictures into 1,000 kinds of things, and its weights came to your disk with an ordinary pip package.
 #
 # Is it really all there? We pull the cable: inside the `with` block, every attempt to open a connection fails.
 
@@ -306,7 +306,7 @@ print("coffee:", guesses["coffee"][0][0])
 # %% [markdown]
 # But *where* does it see that? Cover a square of the photograph in grey and ask again. If the answer suffers, the network
 # needed what was there. Slide the square over the whole picture, and you have an *occlusion map*
-# {cite:p}`zeiler2014visualizing`: the first question of this course, answered by asking 81 times.
+# {cite:p}`zeiler2014visualizing`: the first question of this course, put to the network 81 times.
 
 # %%
 SQUARE = 56  # pixels of 224
@@ -367,7 +367,7 @@ print("the cat survives every square, losing less than 0.1:", flat < 0.1)
 print("the worst square on the coffee costs more than 0.15:", peaked > 0.15)
 
 # %% [markdown]
-# The espresso is *in the cup*: cover the coffee and a good part of the answer is gone; cover spoon or saucer and hardly anything
+# The espresso is *in the cup*: cover the coffee and up to a quarter of the probability is gone; cover the spoon and hardly anything
 # is. For the cat no single square is needed, not an eye and not the whiskers. (Her
 # five names are added up, which makes her map flatter still.) So you have checked where the network looks for the coffee. Where it looks for the cat, this test does not
 # tell: only that it does not hang on one place.
@@ -384,8 +384,8 @@ is_cat = guesses["chelsea"][0][0] in CATS
 ledger.add("chelsea", sure=cat, holds=is_cat and cat > 0.8)
 
 # %% [markdown]
-# With a GPU and `MODARCH_PROFILE=gpu` the same lines use a network six times as large, ConvNeXt-T from the
-# Hugging Face hub, at a fixed revision and checked against its hash. The profile says which; the cell does not ask.
+# With a GPU and `MODARCH_PROFILE=gpu` the same lines use a network six times as large, ConvNeXt-T, downloaded from the
+# Hugging Face hub (a public collection of weights) and checked to be the exact file that we used. The profile says which; the cell does not ask. On a laptop it repeats the answer above.
 
 # %% tags=["profile-dependent"]
 network = zoo.load_timm(settings.classifier)
@@ -396,18 +396,19 @@ print(f"{settings.classifier}: coffee is", guess(photos.load("coffee"))[0][0])
 # ## A rule for verdicts
 #
 # A cat on a photograph is easy to judge. Most claims are not like that. A paper says: *this change gains two points of
-# accuracy*. We train five small networks with the change and five without, and the gains differ from seed to seed. **When may
+# accuracy* (from 80 to 82 %, say). We train five small networks with the change and five without, and the gains differ from seed to seed. **When may
 # we say that it came out as in the paper?**
 #
 # The course has one rule for that, `modarch_utils/claims/rule.py`. It needs three things:
 #
-# * an **interval** at 95 %: the range of effects that our few runs leave possible. It is computed from the mean and the spread of their differences,
-#   run by run where two share a *seed* (which fixes a run's random numbers); Student's *t* widens it where runs are few. If the whole experiment were done a
+# * an **interval** at 95 %: the range of effects that our few runs leave possible. Two runs that share a *seed* (which fixes a run's random numbers), one with the
+#   change and one without, give a difference. The mean of the differences is the interval's middle; it is the wider, the more they differ and the fewer they are (Student's *t*). If the whole experiment were done a
 #   hundred times, about 95 of the hundred intervals would hold the true effect;
 # * a **margin**: the smallest effect that would matter to us, written down in the claim's file;
 # * the **paper's value**, where it prints one in the same unit.
 #
-# Seven outcomes for a paper's two points, with a margin of half a point. Which verdict would you give to each?
+# Seven outcomes for a paper's two points, with a margin of half a point. Which verdict would you give to each: reproduced,
+# partly, no difference, undecided or opposite?
 
 # %%
 claimed, margin = 2.0, 0.5
@@ -420,7 +421,7 @@ outcomes = [
     (-0.3, 0.6),
     (-1.6, 0.7),
 ]
-intervals = [  # value, low, high; visible and runs do not matter here
+intervals = [  # value, low, high; the last two numbers play no part here
     claims.Interval(m, m - half, m + half, 1.3 * half, 5) for m, half in outcomes
 ]
 words = [claims.rule.verdict(interval, margin, claimed) for interval in intervals]
@@ -462,7 +463,7 @@ plots.show(
 # First look at the band. All of an interval inside: **no difference**, which is a finding, and one that takes a narrow interval.
 # Otherwise, all of it above zero: **reproduced**, and the second row shows that more than the paper's gain is no failure. If even its upper end falls short of the paper's
 # value by more than the margin: **partly**. All of it below zero: the
-# **opposite**.
+# **opposite**. (Where a paper claims a loss, swap the sides.)
 #
 # The two in amber hold zero, and effects that would matter. They are **undecided**, and that is not the same as "it does not work".
 # The upper one leaves open anything from nothing to the paper's two
@@ -502,7 +503,7 @@ plots.show(
 # | | `make course` | every chapter run on your machine, and the site built from it |
 # | an instructor | `make book` | the site from the stored outputs, with all claims on its ledger page |
 # | | `make notebooks` | chapters whose text you changed, run again |
-# | a CI machine | `make test` | every test, and every notebook run again with its printed output compared |
+# | a CI machine (it tests every change) | `make test` | every test, and every notebook run again with its printed output compared |
 #
 # `make help` lists the rest. **Students:** read a cell, guess what it will print, then run it with Shift-Enter.
 # Change things; `git checkout notebooks` brings back what you broke. It also overwrites your answers in
@@ -638,7 +639,7 @@ print("sure about the astronaut:", astronaut[1][0] > 0.5)
 #
 # ## What to read next
 #
-# * [Chapter 01, Timeline](01_timeline.ipynb): twelve ideas in eight years, each of them running.
+# * [Chapter 01, Timeline](01_timeline.ipynb): twelve ideas in eight years, nearly all of them running.
 # * [Chapter 02, ConvNeXt](02_convnext.ipynb): an old network becomes a modern one, step by step, and you watch what each
 #   step does.
 # * Mingxing Tan and Quoc V. Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks* (2019,

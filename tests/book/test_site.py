@@ -61,7 +61,9 @@ def test_figures_carry_their_notebooks_alternative_text(pages, path):
 
 def test_ledger_has_every_claim(pages):
     tables = pages["book/ledger.html"].select("article table")
-    rows = sum(len(table.select("tbody tr")) for table in tables[1:-1])  # the summary first, the records last
+    rows = sum(
+        len(table.select("tbody tr")) for table in tables[1:-1]
+    )  # the summary first, the records last
     assert rows == sum(len(ledger.claims(path)) for path in COMMITTED)
 
 

@@ -34,22 +34,6 @@ def test_unknown_name_lists_the_known_ones():
         photos.load("dog")
 
 
-def test_disparity_matches_the_pair():
-    """Moved by its disparity, the left picture is like the right one; moved back, it is not."""
-    pair = photos.stereo()
-    left, right = (np.asarray(image).astype(float).mean(2) for image in pair[:2])
-    assert pair.disparity.shape == left.shape == right.shape
-    rows, columns = np.nonzero(np.isfinite(pair.disparity))
-    moved = pair.disparity[rows, columns].round().astype(int)
-
-    def error(sign: int) -> float:
-        there = columns + sign * moved
-        ok = (there >= 0) & (there < left.shape[1])
-        return np.abs(left[rows[ok], columns[ok]] - right[rows[ok], there[ok]]).mean()
-
-    assert error(-1) < 0.5 * error(+1)
-
-
 def test_digits():
     images, labels = photos.digits()
     assert images.shape == (1797, 1, 8, 8) and images.dtype == torch.uint8

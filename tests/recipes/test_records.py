@@ -174,12 +174,13 @@ def test_progressive_record_is_whole():
 
 def test_fused_map_record_is_whole():
     record = records.load("fused_map")
-    cells = {(r["width"], r["side"]) for r in record["results"] if r["kind"] == "cell"}
     numbers = record["settings"]["numbers"]
-    for width in block_costs.WIDTHS:
-        for side in block_costs.SIDES:
-            fits = block_costs.batch_size(width, side, numbers) > 0
-            assert ((width, side) in cells) == fits
+    for kind in ("cell", "without_se"):
+        cells = {(c.width, c.side) for c in block_costs.recorded(record, kind)}
+        for width in block_costs.WIDTHS:
+            for side in block_costs.SIDES:
+                fits = block_costs.batch_size(width, side, numbers) > 0
+                assert ((width, side) in cells) == fits
     kernels = {r["name"] for r in record["results"] if r["kind"] == "kernel"}
     assert len(kernels) == 2 + len(block_costs.KERNELS)
 

@@ -4,7 +4,10 @@ import math
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
@@ -107,40 +110,80 @@ def test_kept_memory_is_not_fetched_again():
     assert kept < fresh / 10
 
 
-def test_crossing_is_found_between_widths():
+def row(side, widths, lower, upper):
+    return [
+        block_costs.Cell(w, side, 1, (low * high) ** 0.5, low, high, 0.2, 1.0, 1.0)
+        for w, low, high in zip(widths, lower, upper, strict=True)
+    ]
+
+
+def test_bands_lie_between_the_falls_of_the_quartiles_and_keep_the_sides_apart():
     # 2 at width 16 and 1/2 at 64: a straight line of logarithms passes 1 in the middle, at 32.
-    assert block_costs.crossing([16, 64], [2, 0.5]) == pytest.approx(32)
-    assert block_costs.crossing([8, 16, 64, 128], [3, 2, 0.5, 0.1]) == pytest.approx(32)
-    # Down, up and down again: the middle place counts, halfway from 8 to 16.
-    several = block_costs.crossing([4, 8, 16, 64], [2, 0.5, 2, 0.5])
-    assert several == pytest.approx(8 * 2**0.5)
+    cells = row(7, [64, 16], [0.25, 1.5], [0.5, 2]) + row(
+        14, [16, 32, 64], [2, 0.5, 0.2], [4, 2, 0.5]
+    )
+    found = block_costs.crossing_bands(cells)
+    assert found[7][1] == pytest.approx(32) and 16 < found[7][0] < 32
+    assert found[14] == (pytest.approx(16 * 2**0.5), pytest.approx(32 * 2**0.5))
 
 
-@pytest.mark.parametrize("ratios", [[3, 2], [0.9, 0.5], [0.9, 1.1], []])
-def test_a_map_that_ends_too_early_shows_no_crossing(ratios):
-    assert math.isnan(block_costs.crossing([16, 64][: len(ratios)], ratios))
+def test_a_band_spans_all_places_where_noise_passes_one():
+    zigzag = [2, 0.5, 2, 0.5]
+    (band,) = block_costs.crossing_bands(row(7, [4, 8, 16, 64], zigzag, zigzag)).values()
+    assert band == (pytest.approx(4 * 2**0.5), pytest.approx(32))
 
 
-def test_back_above_one_at_the_end_is_no_crossing():
-    assert math.isnan(block_costs.crossing([8, 16, 64], [2, 0.5, 2]))
+def test_a_map_that_ends_too_early_shows_no_crossing():
+    below = block_costs.crossing_bands(row(7, [16, 64], [0.9, 0.5], [0.95, 0.6]))
+    assert below[7] == (16, 16)
+    above = block_costs.crossing_bands(row(7, [16, 64], [2, 0.9], [3, 2]))
+    assert 16 < above[7][0] < 64 and math.isnan(above[7][1])
+    assert all(map(math.isnan, block_costs.crossing_bands(row(7, [16, 64], [3, 2], [3, 2]))[7]))
 
 
-@pytest.mark.parametrize(
-    ("widths", "ratios", "sentence"),
-    [([1, 2], [1], "one positive"), ([1, 2], [1, 0], "one positive"), ([2, 1], [1, 2], "rise")],
-)
-def test_crossing_names_what_it_needs(widths, ratios, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        block_costs.crossing(widths, ratios)
+def test_a_map_shows_each_ratio_and_its_stages_once():
+    cells = row(7, [16, 64], [2, 0.5], [2, 0.5]) + row(14, [16], [3], [3])
+    figure, axis = plt.subplots()
+    block_costs.draw_map(
+        axis, cells, block_costs.crossing_bands(cells[:2]) | {14: (16, 20)}, STAGES["s"]
+    )
+    assert [t.get_text() for t in axis.texts] == ["2.00", "0.50", "3.00", *"23456"]
+    assert np.isnan(axis.images[0].get_array().filled(np.nan)[1, 1])  # not measured
+    plt.close(figure)
 
 
-def test_crossings_keep_the_sides_apart():
-    def cell(width, side, ratio):
-        return block_costs.Cell(width, side, 1, ratio, ratio, ratio, 0.2, 1.0, 1.0)
+def test_lines_have_quartiles_and_stars_have_bars():
+    cells = row(7, [16, 64], [2, 0.5], [3, 1])
+    figure, axis = plt.subplots()
+    block_costs.draw_lines(axis, {"record": (cells, "blue", "-"), "live": (cells, "pink", "*")})
+    assert axis.get_legend_handles_labels()[1] == ["record"]
+    (star,) = axis.containers
+    assert [seg[:, 1].tolist() for seg in star[2][0].get_segments()] == [
+        pytest.approx([2, 3]),
+        pytest.approx([0.5, 1]),
+    ]
+    plt.close(figure)
 
-    cells = [cell(64, 7, 0.5), cell(16, 7, 2), cell(16, 14, 3), cell(64, 14, 2)]
-    found = block_costs.crossings(cells)
-    assert found[7] == pytest.approx(32) and math.isnan(found[14])
+
+def test_cells_come_back_from_a_record():
+    cells = row(7, [16, 64], [2, 0.5], [3, 1])
+    rows = [{"kind": "cell", **asdict(c), "seconds": 1.0} for c in cells]
+    assert block_costs.recorded({"results": [{"kind": "kernel"}, *rows]}, "cell") == cells
+
+
+def test_squeeze_and_excitation_can_be_left_out():
+    with_se, without = (block_costs.cell(16, 8, numbers=1e4, repeats=1, se=se) for se in (0.25, 0))
+    assert without.mac_ratio < with_se.mac_ratio
+    assert isinstance(block_costs.blocks(16, se=0)[0].se, torch.nn.Identity)
+
+
+def test_half_precision_runs_in_sixteen_bits_with_weights_in_full():
+    seen = []
+    layer = torch.nn.Conv2d(4, 4, 3, padding=1)
+    layer.register_forward_hook(lambda _, args, out: seen.append((args[0].dtype, out.dtype)))
+    block_costs.training_step(layer, (2, 4, 8, 8), half=True)()
+    assert set(seen) == {(torch.bfloat16, torch.bfloat16)}
+    assert layer.weight.grad.dtype == torch.float32
 
 
 def test_kernels_count_and_time_what_they_are_called():

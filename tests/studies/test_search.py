@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from modarch_utils import records
 from modarch_utils.data import scenes
 from modarch_utils.models.efficientnetv2 import FusedMBConv, MBConv
 from modarch_utils.studies import search
@@ -102,3 +103,22 @@ def test_a_candidate_learns():
     assert search.train(candidate, 0, *sets[:2], settings=settings, progress=False).keys() == {
         "val"
     }
+
+
+def test_results_hold_each_candidate_once_and_pairs_differ_in_one_stage():
+    record = records.load("architecture_search")
+    found = search.results(record)
+    trained = {r["name"] for r in record["results"] if r["kind"] == "training"}
+    assert len(found.names) == len(set(found.names)) and set(found.names) == trained
+    assert found.names[: len(search.PATTERNS)] == [c.name for c in search.PATTERNS.values()]
+    base = found.names.index(search.BASELINE.name)
+    assert found.macs[base] == found.params[base] == 1
+    seeds = len(record["settings"]["seeds"])
+    assert found.val.shape == found.test.shape == (len(found.names), seeds)
+    for stage in range(3):
+        for after, before in zip(*found.pairs(stage), strict=True):
+            one, other = (search.parse(found.names[i]) for i in (after, before))
+            assert one.operators[stage] == ("fused", 3) and other.operators[stage] == ("mbconv", 3)
+            operators = list(one.operators)
+            operators[stage] = ("mbconv", 3)
+            assert replace(one, operators=tuple(operators)) == other
