@@ -477,7 +477,7 @@ for axis in (axes[0, 1], axes[1, 0]):
         axis.text(column, row, piece + 1, ha="center", va="center", weight="bold")
 axes[1, 1].imshow(mask[-1] == 0, cmap="Greys", vmax=1.6)
 axes[1, 1].set(
-    title="who sees whom in the last window",
+    title="mask of the last window",
     xlabel="position in the window",
     ylabel="position in the window",
 )
@@ -1686,6 +1686,7 @@ claim_more("sideways", *aside, bias_record, **setting)
 claim_more("hybrid", hybrid, hungry["vit"], bias_record, images=n_few)
 claim_more("shifted_notes", *across, bias_record)
 claim_more("pictures", pictures["swin"], pictures["swin_unshifted"], bias_record)
+claim_more("gated", scans["gated"], scans["scan"], scan_record)
 ledger.add("scaling", minutes=scaling_record["minutes"], within=np.median(off))
 each = labels_each[0]
 learned = [frozen_runs(features, each) for features in ("frozen", "scratch_32")]

@@ -37,8 +37,14 @@ WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's reco
 STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "frozen_features"]
 STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
 STUDIES += ["bottlenecks", "scan_for_pictures", "sequence_tasks"]
-SEARCHED = ["bottlenecks", "convnext_ladder", "inductive_bias", "masked_pretraining"]
-SEARCHED += ["scaling_law", "scan_for_pictures", "sequence_tasks", "small_net_recipe"]
+SEARCHED = ["bottlenecks", "convnext_ladder", "frozen_features", "inductive_bias"]
+SEARCHED += [
+    "masked_pretraining",
+    "scaling_law",
+    "scan_for_pictures",
+    "sequence_tasks",
+    "small_net_recipe",
+]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_SCENES])
@@ -112,9 +118,10 @@ def cases(name: str, settings: dict) -> list[dict]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_record_is_whole(name):
     record = records.load(name)
-    seeds = record["settings"]["seeds"]
-    assert len(seeds) >= 3
+    wanted = record["settings"]["seeds"]
     for case in cases(name, record["settings"]):
+        seeds = wanted[case["study"]] if isinstance(wanted, dict) else wanted
+        assert len(seeds) >= 3
         assert sorted(records.select(record, "seed", **case)) == seeds
     json.dumps(record, allow_nan=False)
 
@@ -124,9 +131,9 @@ def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
     record = records.load(name)
     for case in cases(name, record["settings"]):
         rows = [r for r in record["results"] if case.items() <= r.items() and r["seed"] == 0]
-        if all("val" not in r for r in rows):
-            continue  # no labels, so nothing to choose by
-        scores = {r["lr"]: r["val"] for r in rows}
+        scores = {r["lr"]: r["val"] for r in rows if "val" in r}
+        if not scores.keys() - {0}:
+            continue  # no labels to choose by, or no rate to choose
         (used,) = set(records.select(record, "lr", **case))
         assert scores[used] == max(scores.values()), case
         assert min(scores) < used < max(scores), case
@@ -135,7 +142,7 @@ def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
 def test_records_hold_what_chapters_draw():
     bias = records.load("inductive_bias")
     moved = records.select(bias, "sideways", study="moved")
-    assert moved.shape == (9, len(bias["settings"]["moved"]["shifts"]))
+    assert moved.shape == (6, len(bias["settings"]["moved"]["shifts"]))
     # The law is fitted to logarithms.
     assert (records.select(records.load("scaling_law"), "error") > 0).all()
     search = records.load("architecture_search")
