@@ -49,8 +49,8 @@ ledger = claims.Ledger("03_efficientnetv2")
 # %% [markdown]
 # ## What the paper promises
 #
-# The headline compares the middle size, V2-M, with EfficientNet-B7, which is about as accurate. Part of that gain is the training and not the network: train both the same way, and the
-# factor shrinks. And the saving of parameters that the abstract prints is against yet another network:
+# EfficientNet comes in sizes from B0 to B7, V2 in S, M and L. The paper's main number compares V2-M with B7, which is about as accurate: how many times as fast does it train? Part of that factor is the *training*, not the
+# network: train both the same way, and it shrinks. And the large saving of parameters in the abstract is against another network, ResNet-RS, a ResNet trained in a modern way:
 
 # %%
 promise = claims.paper("efficientnetv2.claims")
@@ -62,7 +62,7 @@ print(f"V2-S against ResNet-RS: {promise['smaller']} times fewer (figure 1b)")
 # %% [markdown]
 # ## The two blocks
 #
-# How can a layer look at its neighbourhood and stay cheap? **MBConv** {cite:p}`sandler2018mobilenetv2` does it in three steps: a 1×1 convolution *widens* the features to four or six
+# How can a layer look at its neighbourhood and stay cheap? **MBConv** {cite:p}`sandler2018mobilenetv2` (the mobile inverted bottleneck, chapter 02's IB) does it in three steps: a 1×1 convolution *widens* the features to four or six
 # times as many channels; a *depthwise* 3×3, one kernel for each channel by itself, *looks* around; a 1×1 makes them *narrow* again.
 #
 # * Why wide? Between the steps stands an activation, *SiLU* ($x \cdot \mathrm{sigmoid}(x)$, a smooth ReLU), and it loses part of what it is given. In many channels there is room for
@@ -89,7 +89,8 @@ plots.show(
 #
 # ### MBConv, one line at a time
 #
-# Take the course's block apart and do its work by hand, watching the shapes:
+# Take the course's block apart and do its work by hand, watching the shapes. (The names are timm's: `pw`, *pointwise*, is the first 1×1, `dw` the depthwise 3×3, `pwl` the last 1×1, *linear*, without an activation. `.eval()` lets
+# BatchNorm use stored means and variances.)
 
 # %%
 torch.manual_seed(0)
@@ -125,7 +126,7 @@ with torch.no_grad():
 # %% [markdown]
 # ### Fused-MBConv
 #
-# One step less, and in the paper's networks no SE:
+# One step less, and in the paper's networks no SE. It has 9·64 = 576 weights for each wide channel, where the depthwise convolution had 9:
 
 # %%
 fused = FusedMBConv(64, 64, expand=4).eval()
@@ -156,6 +157,9 @@ for name, each in costs.items():
 # ones. (A *stage* is a row of blocks on maps of one size.)
 # ```
 
+# %% [markdown]
+# The family has three sizes, S, M and L. Here is the smallest, V2-S, stage by stage; *shape* is what comes out, C×H×W, and SE the squeeze as a share of the channels that enter a block:
+
 # %%
 side = 300 // 2  # S trains at 300 pixels; its stem is a 3×3 with stride 2
 print("stage operator     kernel stride blocks expand   SE  shape")
@@ -170,7 +174,7 @@ for number, stage in enumerate(STAGES["s"], start=1):
 # %% [markdown]
 # With expansion 1, stage 1 has nothing to widen: its blocks are a single 3×3 convolution with a shortcut.
 #
-# Where are the parameters of S, and where is its work? Count both by stage:
+# Where are the parameters of S, and where is its work? Count both by stage (without the classifier, 1.3 of the 21.5 million; shares are rounded):
 
 # %%
 with torch.device("meta"):
@@ -194,15 +198,15 @@ for what, percent in share.items():
 #
 # ```{admonition} Common mistake: a table with two endings
 # :class: warning
-# Some copies of the paper end the table of S with 272 and 1792 channels. That network exists, as timm's `efficientnetv2_rw_s`. The "24M parameters" in many lists are the paper's own
-# (figure 1b). The authors' code, their weights and this course end with 256 and 1280, and have 21.5M.
+# Some copies of the paper let S end with 272 channels in the last stage and 1792 in the 1×1 convolution behind it (the head). That network exists, as timm's `efficientnetv2_rw_s`. The authors' code, their weights
+# and this course have 256 and 1280 there, and 21.5M parameters. The "24M" in many lists comes from the paper's figure 1b.
 # ```
 
 # %% [markdown]
 # ## Equal to the library
 #
 # timm has S twice: `tf_efficientnetv2_s` computes what the authors' TensorFlow code does, and `efficientnetv2_s` what one writes in PyTorch. Ours can be either. Copy our weights into
-# each and compare. (BatchNorm gets means and variances as a trained network has them; those of a fresh one would let rounding grow through forty blocks.)
+# each and compare. (A fresh BatchNorm has mean 0 and variance 1 stored and changes nothing, so a mistake in it would not be seen: we give it random ones.)
 
 # %%
 FORMS = {"same": "tf_efficientnetv2_s", "symmetric": "efficientnetv2_s"}
@@ -251,12 +255,12 @@ plots.show(
     diagrams.windows(windows, 8),
     alt='A row of eight pixels with a place for padding on each side, twice. With "same" padding the four windows '
     f"cover {windows[list(windows)[0]]}; with symmetric padding {windows[list(windows)[1]]}.",
-    caption="The four windows of a 3×3 convolution with stride 2 over eight pixels; a dot marks each middle.",
+    caption='The four windows of a 3×3 convolution with stride 2 over eight pixels; a dot marks each middle. "Same" pads on the right alone; PyTorch pads on both sides, but here no window reaches the right one.',
 )
 
 # %% [markdown]
 # With symmetric padding, the same weights look one pixel further left, and up. One pixel at each of five halvings adds up: where all sides are even, shifts of 1, 2, 4, 8 and 16 image
-# pixels make 31, and the last feature map sits almost a whole position off. (BatchNorm's epsilon differs too: 1e-3 in TensorFlow's form, 1e-5 in PyTorch's.) Take the `tf_` model for
+# pixels make 31, and as a position of the last map stands for 32 pixels, that map sits almost a whole position off. (BatchNorm's epsilon differs too: 1e-3 in TensorFlow's form, 1e-5 in PyTorch's.) Take the `tf_` model for
 # weights that came from TensorFlow.
 
 # %% [markdown]
@@ -286,10 +290,10 @@ axis.legend(loc="upper right", fontsize=9, frameon=True)
 plots.show(
     figure,
     alt="Map over channels and size of the feature map. The ratio falls from left to right: at 16 channels it lies above 1 at every "
-    "size, at 256 below a half. A narrow grey band near 24 channels marks where it passes 1. Stages 2 to 6 of EfficientNetV2-S lie right of "
+    "size, at 256 below a half. A narrow grey band, from about 22 channels on small maps to 36 on the largest, marks where it passes 1. Stages 2 to 6 of EfficientNetV2-S lie right of "
     "the band, from the upper middle, few channels and large maps, to the lower right.",
-    caption="The record, one CPU thread, small batch. Orange, above 1: the fused block is faster. Purple: MBConv is. Grey band: where the quartiles pass 1. Circles: "
-    "stages of EfficientNetV2-S, at the middle of its image sizes. Blank: not measured.",
+    caption="The record, one CPU thread; the batch of each cell makes its widest tensor hold about a million numbers. Orange, above 1: the fused block is faster. Purple: MBConv is. Grey band: "
+    "neither is clearly faster. Circles: stages 2 to 6 of EfficientNetV2-S, for images of 262 pixels (stages 5 and 6 have expansion 6, the map 4). Blank: not measured.",
 )
 
 # %% [markdown]
@@ -297,7 +301,7 @@ plots.show(
 # itself. But in a network the two go together: early stages have few channels and large maps, late ones many channels and small maps. A network walks over this map from the upper left
 # to the lower right.
 #
-# On this thread the band lies left of *all* stages of V2-S, the fused ones too. The authors chose for TPUs and GPUs, where fused early stages did pay (their table 3, quoted in the
+# On this thread the band lies left of stages 2 to 6 of V2-S, the fused ones too. (Stage 1 is not on the map: with expansion 1 it has no MBConv to compare with.) The authors chose for TPUs (Google's processors for networks) and GPUs, where fused early stages did pay (their table 3, quoted in the
 # ledger).
 #
 # ### Why does a quarter of the arithmetic not take a quarter of the time?
@@ -316,9 +320,9 @@ for name, (macs, moved) in layers.items():
     print(f"{name:20}{macs:6} multiply-adds, {macs / moved:6.1f} for each number moved")
 
 # %% [markdown]
-# In the full 3×3 each number that is read takes part in 36·C multiply-adds, nine positions times 4·C outputs; in the depthwise one in nine, however wide the block is. The quotient is
+# In the full 3×3 each number that is read takes part in 36·C multiply-adds, nine positions times 4·C outputs; in the depthwise one in nine, however wide the block is. The printed quotients are smaller, as they count the written numbers, too: 36·C / 5 and 9 / 2. Such a quotient is
 # called *arithmetic intensity*. Where it is low, the processor waits for memory, and saved multiplications save no time; where it is high, the multiplications are what takes long, and
-# there are more of them the wider the block. [Chapter 06](06_comparison.ipynb) times single layers along this quotient, larger depthwise kernels among them.
+# there are more of them the wider the block. For each multiply-add, a depthwise 3×3 takes almost six times as long as a 1×1 (the record; see the claims). [Chapter 06](06_comparison.ipynb) times single layers along this quotient, larger depthwise kernels among them.
 #
 # SE reads the widest tensor again for its means, reads and writes it once more to scale it, and multiplies hardly at all. How much of the map is SE's doing? The record has MBConv without it, too:
 
@@ -346,21 +350,22 @@ plots.show(
 )
 
 # %% [markdown]
-# Compare blue and green. **Without SE the fused block's lead is gone on this thread**: on these maps MBConv is then ahead at every width, and on the largest of the record the two are
-# level at 16 channels. So what made MBConv the slower one at the left was its SE. And what its depthwise convolution does is seen in the distance to the dashed line: at 16 channels
-# MBConv has a quarter of the multiply-adds and takes nine tenths of the time, so each of them costs more than three times as much.
+# Compare blue and green. **Without SE nearly all of the fused block's lead is gone on this thread.** On these maps MBConv is then ahead at every width. (At 16 channels on the two largest maps
+# of the record, not drawn here, the fused block still leads, by 2 and 5 %.) So it was mostly SE that made MBConv the slower one at the left. The rest is the distance from the green line to the grey dashed one: at
+# 16 channels MBConv without SE has a quarter of the multiply-adds and takes nine tenths of the time, so each of them costs more than three times as much, and its depthwise convolution does much to that. A batch
+# four times as large (orange) changes little.
 #
-# *Latency belongs to a block, a batch, a machine and its settings together.* The dotted line is a warning of that kind:
+# *Latency*, the time of one run, *belongs to a block, a batch, a machine and its settings together.* The dotted line is a warning of that kind:
 #
 # <details><summary>The dotted line: the same blocks in fresh memory</summary>
 # The C library may give the memory of a large tensor back to the system after use, and fetch it anew, page by page, in the next step. Whether it does depends on sizes and on what ran
-# before, and MBConv has more large tensors. No multiply-add has changed between the dashed orange and the dotted line, only that. All other lines were measured with memory kept
+# before, and MBConv has more large tensors. Between the orange dashed and the dotted line no multiply-add differs; only where the memory comes from does. All other lines were measured with memory kept
 # (<code>block_costs.keep_memory</code>), which the next cell asks for too, where the system has such a call.
 # </details>
 #
 # ### Your machine
 #
-# The same measurement, live, on a part of the map. With `MODARCH_PROFILE=gpu` these lines measure the whole map on a GPU, in half precision.
+# The same measurement, live, on a part of the map. With `MODARCH_PROFILE=gpu` these lines measure the whole map on a GPU, in half precision (numbers of 16 bits).
 
 # %%
 kept_here = block_costs.keep_memory()
@@ -415,7 +420,8 @@ ledger.add("depthwise", excess=excess, holds=lower > 1)
 #
 # $$ A \cdot S^{w} \cdot P^{v}, \qquad w = -0.07,\; v = -0.05 $$
 #
-# with accuracy $A$, the measured time $S$ of a training step, and parameters $P$. The small exponents mean that accuracy comes first:
+# with accuracy $A$, the measured time $S$ of a training step, and parameters $P$. Ours takes S and P relative to the network that has MBConv in every stage and two layers in each, so a faster or smaller network has a
+# reward *above* its accuracy in percent. For comparison, a second reward has the multiply-adds in the place of S. The small exponents mean that accuracy comes first:
 
 # %%
 power = claims.paper("efficientnetv2.search")
@@ -425,8 +431,8 @@ print(f"twice the step time costs {1 - search.reward(1, 2, 1):.1%} of the reward
 print(f"twice the parameters cost {1 - search.reward(1, 1, 2):.1%}")
 
 # %% [markdown]
-# Our space has three stages on 32-pixel scenes. We look at it the way the paper does, by random sampling. And to see what each *stage* prefers, the record also has all eight ways to
-# fuse the stages of one and the same network. Each candidate is trained with five seeds. (In the names below, M is MBConv, F fused; then kernel x layers; e is the expansion.)
+# Our space has three stages on 32-pixel scenes. We look at it the way the paper does, by random sampling. (Here all stages share one expansion.) And to see what each *stage* prefers, the record also has all eight ways to
+# fuse the stages of one and the same network; one of the drawn networks is among them, so there are 39 candidates in all. Each candidate is trained with five seeds. (In the names below, M is MBConv, F fused; then kernel x layers; e is the expansion.)
 
 # %%
 study = records.load("architecture_search")
@@ -534,14 +540,14 @@ plots.show(
 )
 
 # %% [markdown]
-# The clock is clear. Fusing stage 1 or 2 *shortens* the step although the multiply-adds rise; fusing stage 3, with 128 channels, lengthens it by a fifth. The accuracy is not: all three
+# The clock is clear. Fusing stage 1 or 2 *shortens* the step although the multiply-adds rise; fusing stage 3, with 128 channels, lengthens it by a fifth. The accuracy is not clear: all three of its
 # intervals hold zero. So the reward on step time forbids only one thing, a fused *late* stage, whose many parameters it charges too. In favour of fused *early* stages it says nothing
 # that five seeds can tell from zero.
 #
 # ### How much of the winner is luck?
 #
 # The best ten by each reward, with their intervals. To see how firm the first place is, draw five seeds again and again from the five, some twice and some not at all (a *bootstrap*),
-# and count how often each candidate comes first:
+# and count how often each candidate comes first. Does the one with the highest mean come first in more than half of the draws?
 
 # %%
 seeds = validation.shape[1]
@@ -569,16 +575,17 @@ plots.show(
     figure,
     alt="The ten best candidates by each reward, with intervals that all overlap. "
     + "; ".join(told),
-    caption="The record: mean reward and its interval at 95 % over five seeds. On the right, in how many of 4,000 bootstrap draws the candidate comes first.",
+    caption="The record: mean reward and its interval at 95 % over five seeds. On the right (not on the axis), in how many of 4,000 bootstrap draws the candidate comes first.",
 )
 
 # %% [markdown]
-# The intervals overlap from the first place to the tenth, and no candidate wins half of the draws. Read the names: the winner by step time fuses the *late* stage and has a 5×5 kernel,
-# the reverse of the paper's network, and a candidate of the paper's pattern (fused, fused, MBConv) stands right behind it, four thousandths of a point away. **Its pattern is noise.**
+# The intervals overlap from the first place to the tenth, and no candidate wins half of the draws. Read the names: the winner by step time has MBConv in the middle and fuses the *late* stage, which
+# the paper's network does not, and a candidate of the paper's pattern (fused, fused, MBConv) comes second, four thousandths of a point behind. **Nothing here tells the two patterns apart.**
+# Nor does the winner contradict the pairs above: these differ in one operator alone, with two layers in a stage; its fused late stage has one layer, and so fewer parameters to be charged for.
 #
 # Do the two rewards find different networks? Choose both winners with four seeds, compare them on the fifth, and do so for each seed. The ledger has the result: undecided.
 #
-# So what has the search shown? That the *clock* tells the stages apart, and that multiply-adds point the other way in the early ones. That a fused late stage does not pay. And that
+# So what has the search shown? That the *clock* tells the stages apart, and that multiply-adds point the other way in the early ones. That in a network with two layers a stage, a fused late stage does not pay. And that
 # with this budget a search among 39 candidates finds good networks, and not *the* best one. The paper trains up to a thousand, and gives one figure for the network that it found.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -608,9 +615,9 @@ ledger.add("two_rewards", effect=lead, same=same, **shared)
 # %% [markdown]
 # ## From S to M and L
 #
-# How does one make a larger network of a good small one? EfficientNet multiplies *every* stage's layers by one number, and its images grow too: B7 has 3.1 times the layers of B0 and
-# images of 600 pixels (the authors' configuration). The authors object to both (section 3.2). Stages do not all cost the same, and large images fill the memory, so that batches become
-# small and training slow. So V2 adds its layers mostly to the *late* stages, and no image is larger than 480 pixels, even in testing (section 3.3).
+# How does one make a larger network of a good small one? EfficientNet multiplies *every* stage's layers by one number, and its images grow too: B7, the largest, has 3.1 times the layers of B0, the smallest, and
+# images of 600 pixels (numbers of the released code). In the V2 paper the same authors object to both (section 3.2). Stages do not all cost the same, and large images fill the memory, so that batches become
+# small and training slow. So V2, they say, adds its layers mostly to the *late* stages, and no image is larger than 480 pixels, even in testing (section 3.3).
 
 # %%
 table = claims.paper("efficientnetv2.models")
@@ -630,11 +637,12 @@ print(f"blocks added from S to L: {sum(layers['l']) - sum(layers['s'])},")
 print(f"of them in stages 5 to 7: {late}")
 
 # %% [markdown]
-# Two thirds of what L has more than S stands in stages 5 to 7, and its fused stages stay short.
+# Two thirds of the blocks that L has more than S stand in stages 5 to 7. But look at the factors, too: each of stages 1 to 6 has 1.7 to 2.1 times as many blocks as in S, the fused ones as well. What
+# differs from EfficientNet's rule is above all a seventh stage, which S does not have.
 #
-# Whose numbers are the README's? The authors' code, executed, builds L with 118,515,272 parameters: exactly ours, and timm's. The README's 119.5M is not what that code builds. Its
-# "FLOPs" are half of the operations that TensorFlow's profiler counts (8.41, 24.70 and 56.28 billion), the activations and sums included; ours are products alone, which are a little
-# fewer.
+# (S is counted at 384 pixels, the size of its *test*: see the end of this chapter.) How did the README of the authors' code get its numbers? The code, executed, builds L with 118,515,272 parameters: exactly ours, and timm's.
+# The README's 119.5M is not what it builds. TensorFlow's profiler counts all operations, sums and activations among them; half of its counts are 8.41, 24.70 and 56.28 billion, the README's FLOPs. We count products
+# alone, which are a little fewer.
 #
 # ### Accuracy for training time
 #
@@ -671,13 +679,12 @@ plots.show(
         for name, (k, *_) in families.items()
     )
     + f". B7 trained as V2 is: {again[0]} hours, {again[1]} %.",
-    caption="Figure 1a of the paper, read off to about half an hour, without networks that saw ImageNet-21k. Only V2, and B7 once more, are trained with images that grow.",
+    caption="Figure 1a of the paper, read off to about half an hour, without networks that first saw a larger ImageNet (21k classes). Only V2, and B7 once more, are trained with images that grow.",
 )
 
 # %% [markdown]
-# No point lies above and left of V2's three: whatever is as accurate takes longer. (Such points form the *Pareto front*.) At the top the front is another's: NFNet-F4
-# {cite:p}`brock2021nfnet` is more accurate than V2-L, for five times the hours. The open square takes B7's part out: 85 of its 139 hours are the training's, and the rest of the way to
-# V2-M is the network's.
+# No point lies above and left of V2's three: whatever is as accurate takes longer. (Such points form the *Pareto front*.) The most accurate point is not V2's: NFNet-F4, a ResNet without BatchNorm
+# {cite:p}`brock2021nfnet`, is ahead of V2-L, for five times the hours. The open square is B7 trained as V2 is: 54 hours in place of 139. So 85 hours were the training's; the rest of the way, to V2-M's 13, is the network's.
 #
 # How an image can grow while a network trains is the next question. (The authors' released `main.py` does it somewhat differently from their paper: for S, images of 171, 214, 257 and
 # 300 pixels, and *RandAugment*, random changes of colour and shape whose strength is one number, up to 10 where the paper has 15.)
@@ -699,7 +706,7 @@ ledger.add("ml_params", sizes=sizes, verdict="partly")
 # An early network knows nothing: it has to find out that there are edges, colours and round things, and a
 # small picture shows those. So {cite:t}`tan2021efficientnetv2` begin with small images and enlarge them in a
 # few stages. Others had done that before, and lost accuracy. What is new is the reason they give (section 4.1): on small images a network has less *capacity*, so it needs weak regularisation; on large ones it
-# overfits more easily, and needs strong. So the regularisation (RandAugment; *mixup*, which blends two pictures and their labels; dropout) has to grow
+# overfits more easily, and needs strong. So the regularisation (*regularisation* is whatever keeps a network from learning its pictures by heart: RandAugment; *mixup*, which blends two pictures and their labels; *dropout*, which sets some features to zero at random) has to grow
 # with the image. Here are the four stages of a schedule that we will train with in a moment:
 
 # %%
@@ -912,7 +919,7 @@ axis.set(
 axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="Test accuracy against training time, for a fixed image size and for progressive learning at four numbers "
+    alt="Test accuracy against training time, for a fixed image size and for progressive learning at six numbers "
     "of epochs. The progressive curve lies to the left of and above the other.",
     caption="The shipped record: means with intervals at 95 % over seeds; numbers at the points are epochs. "
     "Stars are the live slice. Time is the median time of an epoch of each kind, times the epochs.",
@@ -933,7 +940,7 @@ print(f"time of fixed / progressive at equal epochs: {saving:.2f}")
 # %% [markdown]
 # Read the figure across: for the same number of epochs, the blue point lies well to the left, and no interval says that it lies lower or
 # higher. Read it upwards: for the same time, the blue curve is the higher one where time is short, and beyond 30 epochs nothing
-# is decided. The gain shrinks with the length of the run, as both approach what 300 images can teach.
+# is decided. The gain is largest in runs of 8 to 30 epochs, and later no longer told from zero.
 #
 # One way to understand it: the early epochs learn what small images show just as well, in a fraction of the time, and leave
 # the details to the late ones. The last part of this section tests that by making the first images too small.
@@ -1036,7 +1043,7 @@ print(
 #
 # ### Where it does not pay
 #
-# Two ways to spoil it: run for too short a time, or begin with images that are too small. The record has both.
+# One way to spoil it: begin with images that are too small, in a short run.
 
 # %%
 begin = "adaptive, from 16"
@@ -1081,8 +1088,7 @@ for n, gap in from_16.items():
     print(f"{n:3} epochs, from 16 pixels: {gap.value:+6.2f} ± {gap.half:.2f} points")
 
 # %% [markdown]
-# From 16 pixels, short runs lose a lot: their first stages teach too little to be worth the epochs. A long run can afford even such a
-# beginning, and nothing is left of the loss. From 32 pixels the differences at equal epochs stay within the noise throughout.
+# From 16 pixels, short runs lose a lot: their first stages teach too little to be worth the epochs. In a long run no loss can be told from zero. From 32 pixels the differences at equal epochs stay within the noise throughout.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 gains = claims.paper("efficientnetv2.progressive_gains")
@@ -1113,7 +1119,7 @@ ledger.add("first_size", gap=gap, epochs=earliest, **shared, holds=gap.high < 0)
 # %% [markdown]
 # ## The same, larger, on a GPU
 #
-# With `MODARCH_PROFILE=gpu` the next cell trains EfficientNetV2-S on Imagenette, from 128 to 300 pixels with the paper's
+# With `MODARCH_PROFILE=gpu` the next cell trains EfficientNetV2-S on Imagenette (ten classes of ImageNet), from 128 to 300 pixels with the paper's
 # regularisation for S; in the laptop profile the same lines train the small network on scenes.
 
 # %% tags=["profile-dependent"]
@@ -1252,7 +1258,7 @@ first = answers["as they are"].argmax(2)
 hits = [accepted[torch.arange(len(row)), row].sum().item() for row in first]
 
 # %% tags=["profile-dependent"]
-print("accepted first names at each size:", hits, "of", len(accepted))
+print("accepted names in first place at each size:", hits, "of", len(accepted))
 print("the mean probability falls with every step:", bool((np.diff(plain) < 0).all()))
 print("so does the share of active features:", bool((np.diff(active) < 0).all()))
 shorter = bool((np.diff(length.mean((1, 2))) < 0).all())
@@ -1282,15 +1288,15 @@ plots.show(
 )
 
 # %% [markdown]
-# On the laptop the first names stay from 192 pixels on, and the confidence *falls* (solid line). The lines above say why: on a larger picture a smaller share of the features is active (above zero),
-# pooling averages over all positions, and a shorter vector reaches the classifier. Shorter vectors make smaller logits, and smaller logits a flatter softmax. The test of that story is
-# the dashed line: stretch the vectors back, and nearly all of the fall is gone.
+# On the laptop, from 192 pixels on, the most probable name is an accepted one for all six. Yet the confidence *falls* with every step (thick solid line). The lines above say why: on a larger picture a smaller share of the features is active (above zero),
+# pooling averages over all positions, and a shorter vector reaches the classifier. Shorter vectors make smaller logits (the numbers that go into the softmax), and smaller logits a flatter softmax. The test of that story is
+# the dashed line: stretch the vectors back, and nearly all of the fall from 224 to 320 pixels is gone. (Below 224 the vectors are longer than usual, so there it lies lower.)
 #
 # {cite:t}`touvron2019fixres` saw the same shift and retrain the last layers at the test size; EfficientNetV2 does not (section 5.1). Three conclusions:
 #
-# * A larger test size can gain accuracy, by matching the sizes of objects; ask for the one that the configuration names.
+# * A larger test size can gain accuracy, by matching the sizes of objects, as they found; ask for the one that the configuration names.
 # * It shifts probabilities. A threshold of 0.5, tuned at one size, means something else at another.
-# * Six photographs cannot measure accuracy. They can measure a shift that all of them share.
+# * Six photographs cannot measure accuracy. They can measure a shift that all of them share from the trained size upwards.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 ledger.add("crops", at_300=at_300, at_384=at_384, holds=larger and alike)
@@ -1308,7 +1314,7 @@ ledger.add("test_size", **means, beyond=shift)
 #
 # <details><summary>Answer</summary>
 # It moves less. MBConv's depthwise convolution and its SE read and write the widest tensor several times and do little with each number. On the record's thread SE is what decides:
-# without it the two blocks take about the same time at 16 channels.
+# without it MBConv takes between nine tenths of the fused block's time and a twentieth more, by the size of the map.
 # </details>
 #
 # **2.** A friend halves the image size throughout and reports that training is four times as fast at the same accuracy on half-size test images. What is missing?
@@ -1333,9 +1339,9 @@ ledger.add("test_size", **means, beyond=shift)
 #
 # * Multiply-adds do not tell the time. What a layer does with each number that it moves counts too: measure the block, at the width and size where you will use it.
 # * With SE in MBConv, as in V2, a full 3×3 beats it where channels are few and loses where they are many. On the record's thread "few" is fewer than V2-S has in its second stage; without SE
-#   the lead of the full 3×3 is gone.
+#   little of the lead of the full 3×3 is left.
 # * A search optimises what its reward measures, as far as its seeds can tell. Ours is sure of the clock, and of little else.
-# * V2 grows in its late stages, and caps its images.
+# * V2 grows by a late stage of its own more than by stretching, and caps its images.
 # * Images that grow save time, and in short runs are ahead of fixed ones with strong regularisation at equal time. That nothing is lost against the best fixed run, and that the
 #   regularisation has to grow too, is undecided here.
 # * A test at a larger size matches the objects of training, and shifts the probabilities.
