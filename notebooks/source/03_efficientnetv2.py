@@ -710,7 +710,7 @@ ledger.add("ml_params", sizes=sizes, verdict="partly")
 # with the image. Here are the four stages of a schedule that we will train with in a moment:
 
 # %%
-plan = progressive_scenes.schedule("growing", "adaptive", 60)
+plan = progressive_scenes.schedule("adaptive", 60)
 stages = plan.stages()
 images, labels = progressive_scenes.load(plan, "close", 6)
 figure, axes = plt.subplots(len(stages), 6, figsize=(7.5, 5.4))
@@ -810,217 +810,192 @@ print("smaller images take less time:", relative < 1)
 print("but more than their share of pixels:", relative > (sizes[0] / largest) ** 2)
 
 # %% [markdown]
-# ### Does a small picture want weaker regularisation?
+# ### Does it pay?
 #
-# The authors' reason can be tested by itself, as they do in table 5. Train at *one* size with *one* strength of RandAugment, and test at that size. If they are right, strength pays more
-# where pictures are larger:
+# A fair test has to say what is held equal. We train a small EfficientNetV2 (the paper's pattern, seven blocks)
+# to name the shape in a scene, and compare three ways:
+#
+# * **fixed size**: 64 pixels and the strong regularisation throughout;
+# * **progressive**: the four stages above. *The same number of epochs, images, batches and updates*, so less time;
+# * **fixed size, equal time**: as the first, but with fewer epochs, so that it takes no less time than the second.
+#
+# All are scored on 64-pixel scenes. Short runs spread widely, so they have ten seeds and the others three. The learning rate of every case is the better of two, chosen on
+# validation scenes with one seed. First **a slice, live**: one seed, few epochs.
 
 # %%
 record = records.load("progressive_scenes")
 settings = record["settings"]
-SIDES, MAGNITUDES = (
-    [*dict.fromkeys(c[k] for c in settings["best_lr"] if k in c)]
-    for k in ("side", "randaugment")
-)
-grid = {
-    (side, magnitude): records.select(record, "test", side=side, randaugment=magnitude)
-    for side in SIDES
-    for magnitude in MAGNITUDES
-}
-pays = {side: grid[side, MAGNITUDES[-1]] - grid[side, MAGNITUDES[0]] for side in SIDES}
-for side, gain in pays.items():
-    print(f"{side} pixels, strong - none: {claims.mean(gain):+.2f} points")
-turn = claims.contrast(pays[SIDES[-1]], pays[SIDES[0]])
-print(f"that gain, large - small: {turn:+.2f} points")
-
-# %% tags=["hide-input"]
-means = np.array([[grid[s, m].mean() for m in MAGNITUDES] for s in SIDES])
-figure, axis = plt.subplots(figsize=(5.2, 3))
-axis.imshow(means - means.max(1, keepdims=True), cmap="Blues")
-for (row, column), mean in np.ndenumerate(means):
-    half = claims.mean(grid[SIDES[row], MAGNITUDES[column]]).half
-    text = f"{mean:.1f} ± {half:.1f}"
-    box = dict(fc="w", alpha=0.7, lw=0, pad=2)
-    axis.text(column, row, text, ha="center", va="center", fontsize=9, bbox=box)
-axis.set_xticks(range(len(MAGNITUDES)), MAGNITUDES)
-axis.set_yticks(range(len(SIDES)), [f"{side} pixels" for side in SIDES])
-axis.set(xlabel="magnitude of RandAugment", title="Test scenes at that size (%)")
-axis.grid(False)
-plots.show(
-    figure,
-    alt="Test accuracy by image size and magnitude of RandAugment. "
-    + "; ".join(f"{s} pixels, {m}: {v.mean():.1f} %" for (s, m), v in grid.items()),
-    caption=f"The record, {settings['strength_epochs']} epochs, ten seeds: mean with half of its interval at 95 %. The darker, the better for this size.",
-)
-
-# %% [markdown]
-# STRENGTHTEXT
-#
-# ### Does it pay?
-#
-# A fair test has to say what is held equal. We train a small EfficientNetV2 (the paper's pattern, seven blocks) to name the shape in a scene. Images are *fixed* at 64 pixels or *growing*
-# from 32 to 64; and each kind comes with no regularisation, weak, strong, or adaptive (none to strong, the paper's way). Two budgets:
-#
-# * **equal epochs**: as many images and updates, so the growing run takes less time;
-# * **equal time**: the fixed run has fewer epochs, so that it takes no less time than the growing one.
-#
-# All are scored on 64-pixel scenes, each at its own best learning rate. The rival is the *strongest* fixed run of a budget, chosen on validation scenes. One point is the margin: less we
-# do not call a loss. First **a slice, live**: one seed, few epochs.
+seeds = settings["seeds"]
 
 
-# %%
-def scores(sizes: str, kind: str, epochs: int, framing: str = "close") -> np.ndarray:
-    case = dict(sizes=sizes, regularisation=kind, epochs=epochs, framing=framing)
-    return records.select(record, "test", **case)
+def scores(variant: str, epochs: int, framing: str = "close") -> np.ndarray:
+    return records.select(
+        record, "test", variant=variant, epochs=epochs, framing=framing
+    )
 
 
 short = 30  # epochs
-lengths = [int(n) for n in settings["compared"]]
-compared = {int(n): cases for n, cases in settings["compared"].items()}
 live = {}
-for case in (compared[short][0], compared[short][-1]):
-    sizes, kind = case["sizes"], case["regularisation"]
-    plan = progressive_scenes.schedule(sizes, kind, short)
-    live[sizes] = progressive_scenes.train(plan, "close", case["lr"], 0)
-    print(f"{sizes}, regularisation {kind}: {plan.epochs} epochs")
-
-# %% tags=["hide-input"]
-cost = settings["epoch_seconds"]
-saving = cost["fixed"] / cost["growing"]
-figure, axis = plt.subplots(figsize=(7, 4))
-colors = {"fixed": plots.PALETTE["grey"], "growing": plots.PALETTE["blue"]}
-for sizes, color in colors.items():
-    cases = [
-        c
-        for c in settings["best_lr"]
-        if c.get("sizes") == sizes and c["framing"] == "close"
+for variant in ("fixed", "adaptive"):
+    rate = records.select(record, "lr", variant=variant, epochs=short, framing="close")[
+        0
     ]
-    for kind, style in zip(
-        settings["regularisation"], (":", "-.", "--", "-"), strict=True
-    ):
-        mine = sorted({c["epochs"] for c in cases if c["regularisation"] == kind})
-        minutes = np.array(mine) * cost[sizes] / 60
-        means = [scores(sizes, kind, n).mean() for n in mine]
-        axis.plot(minutes, means, style, color=color, lw=1, label=f"{sizes}, {kind}")
-for cases in compared.values():
-    for case, marker in zip(cases, "oso", strict=True):
-        middle = claims.mean(
-            scores(case["sizes"], case["regularisation"], case["epochs"])
-        )
-        x, color = case["epochs"] * cost[case["sizes"]] / 60, colors[case["sizes"]]
-        axis.errorbar(
-            x, middle.value, middle.half, fmt=marker, color=color, capsize=2, ms=5
-        )
-for sizes, result in live.items():
+    live[variant] = progressive_scenes.train(
+        progressive_scenes.schedule(variant, short), "close", rate, 0
+    )
+figure, axis = plt.subplots(figsize=(6, 3))
+names = {"fixed": "fixed size", "adaptive": "progressive"}
+colors = {"fixed": plots.PALETTE["grey"], "adaptive": plots.PALETTE["blue"]}
+for variant, result in live.items():
+    spent = np.cumsum(result["history"].seconds)
     axis.plot(
-        short * cost[sizes] / 60,
-        result["test"],
+        spent, result["history"].train_loss, color=colors[variant], label=names[variant]
+    )
+axis.set(xlabel="seconds", ylabel="training loss", title="The same number of epochs")
+axis.legend()
+plots.show(
+    figure,
+    alt="Training loss against seconds for a fixed size and for progressive learning; the progressive run ends "
+    "earlier.",
+    caption="The live slice: as many epochs, images and updates, but the progressive run is done sooner. Losses are not "
+    "comparable between the two, as they are taken on different images and with different regularisation.",
+)
+print(f"epochs: {[result['history'].epochs for result in live.values()]}")
+
+# %% [markdown]
+# The full experiment is a recipe; its record ships with the course.
+
+# %%
+print(record["recipe"])
+print(len(record["results"]), "runs, seeds", seeds)
+print("up to", max(settings["short"]), "epochs:", len(settings["many_seeds"]), "seeds")
+cost = settings["epoch_seconds"]
+saving = cost["fixed"] / cost["adaptive"]
+lengths = settings["lengths"]
+
+# %%
+figure, axis = plt.subplots(figsize=(6.4, 3.8))
+for variant in ("fixed", "adaptive"):
+    found = [claims.mean(scores(variant, n)) for n in lengths]
+    means = [mean.value for mean in found]
+    minutes = np.array(lengths) * cost[variant] / 60
+    axis.errorbar(
+        minutes,
+        means,
+        [mean.half for mean in found],
+        marker="o",
+        capsize=3,
+        color=colors[variant],
+        label=names[variant],
+    )
+    axis.plot(
+        minutes[lengths.index(short)],
+        live[variant]["test"],
         "*",
-        ms=12,
+        ms=13,
         color=plots.PALETTE["orange"],
         zorder=3,
     )
+    for n, x, y in zip(lengths, minutes, means, strict=True):
+        below = variant == "fixed"
+        axis.annotate(
+            f"{n}",
+            (x, y),
+            (6, -12) if below else (-6, 6),
+            textcoords="offset points",
+            ha="left" if below else "right",
+            fontsize=8,
+            color=colors[variant],
+        )
 axis.plot([], [], "*", ms=10, color=plots.PALETTE["orange"], label="live, seed 0")
 axis.set_xscale("log", base=2)
-ticks = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
-axis.set_xticks(ticks, [f"{60 * t:.0f} s" for t in ticks])
+ticks = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2]
+axis.set_xticks(ticks, [f"{60 * t:.0f} s" if t < 1 else f"{t:g} min" for t in ticks])
 axis.set(
     xlabel="training time on one core",
     ylabel="test scenes (%)",
     title="Accuracy for time",
 )
-axis.legend(loc="lower right", fontsize=8, ncols=2)
+axis.legend(loc="lower right")
 plots.show(
     figure,
-    alt="Test accuracy against training time for fixed and growing images with four regularisations each. "
-    + "; ".join(
-        f"{n} epochs: growing, adaptive {scores('growing', 'adaptive', n).mean():.1f} %, strongest fixed {scores('fixed', c[0]['regularisation'], n).mean():.1f} %"
-        for n, c in compared.items()
-    ),
-    caption="The record. Lines: means. Dots: growing images with adaptive regularisation, and the strongest fixed run of as many epochs (squares: of as much time), with intervals at 95 %. "
+    alt="Test accuracy against training time, for a fixed image size and for progressive learning at six numbers "
+    "of epochs. The progressive curve lies to the left of and above the other.",
+    caption="The shipped record: means with intervals at 95 % over seeds; numbers at the points are epochs. "
     "Stars are the live slice. Time is the median time of an epoch of each kind, times the epochs.",
 )
 
 # %%
 gaps = {}
-for n, (epochs, time, ours) in compared.items():
-    mine = scores("growing", ours["regularisation"], n)
-    print(f"{n} epochs of growing images, {len(mine)} seeds")
-    for budget, rival in (("epochs", epochs), ("time", time)):
-        theirs = scores("fixed", rival["regularisation"], rival["epochs"])
-        gaps[n, budget] = gap = claims.contrast(mine, theirs)
-        print(
-            f"   equal {budget:6}, against fixed, {rival['regularisation']:8} {gap:+.2f} points"
-        )
-print(f"time of fixed / growing at equal epochs: {saving:.2f}")
+for n in lengths:
+    equal_epochs = claims.contrast(scores("adaptive", n), scores("fixed", n))
+    equal_time = claims.contrast(scores("adaptive", n), scores("fixed, equal time", n))
+    gaps[n] = equal_epochs, equal_time
+    print(
+        f"{n:3} epochs: progressive - fixed {equal_epochs.value:+5.2f} ± {equal_epochs.half:.2f} points at equal "
+        f"epochs, {equal_time.value:+6.2f} ± {equal_time.half:.2f} at equal time"
+    )
+print(f"time of fixed / progressive at equal epochs: {saving:.2f}")
 
 # %% [markdown]
-# PAYTEXT
+# Read the figure across: for the same number of epochs, the blue point lies well to the left, and no interval says that it lies lower or
+# higher. Read it upwards: for the same time, the blue curve is the higher one where time is short, and beyond 30 epochs nothing
+# is decided. The gain is largest in runs of 8 to 30 epochs, and later no longer told from zero.
+#
+# One way to understand it: the early epochs learn what small images show just as well, in a fraction of the time, and leave
+# the details to the late ones. The last part of this section tests that by making the first images too small.
 #
 # ### Is it the size, or the regularisation?
 #
-# Everything is crossed, so each can be asked by itself: growing images against fixed ones *with the same regularisation* (the mean over all four); and, with growing images, adaptive
-# regularisation against each of the others.
+# The paper's second claim is that the regularisation has to *adapt*. So the same growing sizes again, with
+# regularisation that is strong throughout, absent, or adapted **the wrong way round**: small images with strong,
+# large ones with weak regularisation.
 
 # %%
-kinds = [*settings["regularisation"]]
-
-
-def five(sizes: str, kind: str, n: int) -> np.ndarray:
-    return scores(sizes, kind, n)[: len(settings["seeds"])]
-
-
-by_size, by_kind = {}, {}
-for n in lengths:
-    both = [np.mean([five(s, k, n) for k in kinds], 0) for s in ("growing", "fixed")]
-    by_size[n] = claims.contrast(*both)
-    for rival in kinds[:-1]:
-        pair = five("growing", "adaptive", n), five("growing", rival, n)
-        by_kind[n, rival] = claims.contrast(*pair)
-
-# %% tags=["hide-input"]
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4))
-at_ = np.arange(len(lengths))
-found = [by_size[n] for n in lengths]
-style = dict(fmt="o", capsize=3)
-left.errorbar(
-    at_,
-    [f.value for f in found],
-    [f.half for f in found],
-    color=plots.PALETTE["blue"],
-    **style,
-)
-for shift, rival, color in zip(
-    (-0.15, 0, 0.15), kinds, ("grey", "sky", "orange"), strict=False
-):
-    found = [by_kind[n, rival] for n in lengths]
-    right.errorbar(
-        at_ + shift,
-        [f.value for f in found],
-        [f.half for f in found],
-        color=plots.PALETTE[color],
-        label=f"adaptive - {rival}",
-        **style,
-    )
-for axis, title in (
-    (left, "Growing - fixed, same regularisation"),
-    (right, "Growing images: adaptive - rival"),
-):
-    axis.axhline(0, color=plots.PALETTE["ink"], lw=1)
-    axis.set_xticks(at_, lengths)
-    axis.set(xlabel="epochs", ylabel="points", title=title)
-right.legend(fontsize=9)
+at = settings["compared_at"]
+variants = {
+    "adaptive": "weak → strong (adaptive)",
+    "constant": "strong throughout",
+    "reversed": "strong → weak",
+    "none": "none",
+    "fixed": "fixed size, strong",
+    "fixed, none": "fixed size, none",
+}
+figure, axis = plt.subplots(figsize=(6.6, 3))
+for i, variant in enumerate(variants):
+    values = scores(variant, at)
+    color = plots.PALETTE["grey" if "fixed" in variant else "blue"]
+    axis.plot(values, np.full(len(values), i), ".", color=color, alpha=0.5)
+    middle = claims.mean(values)
+    axis.errorbar(middle.value, i, xerr=middle.half, fmt="o", capsize=3, color=color)
+axis.set_yticks(range(len(variants)), variants.values())
+axis.invert_yaxis()
+axis.set(xlabel="test scenes (%)", title=f"Regularisation, {at} epochs")
 plots.show(
     figure,
-    alt="Left, growing minus fixed at equal epochs: "
-    + "; ".join(f"{n}: {by_size[n]:+.1f}" for n in lengths)
-    + ". Right, adaptive minus rival: "
-    + "; ".join(f"{n}, {r}: {v:+.1f}" for (n, r), v in by_kind.items()),
-    caption="The record at equal epochs, five seeds: mean differences with intervals at 95 %.",
+    alt="Accuracy of six variants: growing images with adaptive, strong, reversed and no regularisation, and a fixed size "
+    "with and without. "
+    + "; ".join(f"{v}: {scores(k, at).mean():.1f} %" for k, v in variants.items()),
+    caption=f"The shipped record, {at} epochs: every seed, and the mean with its interval at 95 %. Blue: sizes grow. Grey: fixed "
+    "size.",
 )
 
+# %%
+adapting = {
+    rival: claims.contrast(scores("adaptive", at), scores(rival, at))
+    for rival in ("constant", "reversed", "none")
+}
+for rival, gap in adapting.items():
+    print(f"adaptive - {variants[rival]:18} {gap.value:+.2f} ± {gap.half:.2f} points")
+
 # %% [markdown]
-# CROSSTEXT
+# This half of the story stays *undecided* here. Growing images without any regularisation come last among the blue rows, but strong
+# throughout, and even the wrong way round, are as good as adapting it, and all four lie within the noise. The paper's gain is
+# smaller than our noise, too, so this is no proof against it.
+#
+# And mind the lowest row. The fixed runs above had strong regularisation throughout, which in this task does not help: without any, a fixed size is as accurate as
+# growing images with the same epochs. So where the blue curve was higher, this record cannot say how much of that is the images' doing, and the
+# claim that nothing is lost is judged against the stronger of the two: undecided.
 #
 # ### Small objects: predict first
 #
@@ -1041,62 +1016,105 @@ plots.show(
     caption="Wide scenes at the first and the last size of the schedule.",
 )
 
-
 # %%
-def strongest(epochs: int) -> str:
-    """The regularisation that does best at a fixed size, by validation scenes."""
-    case = dict(sizes="fixed", epochs=epochs, framing="wide")
-    vals = {k: records.select(record, "val", regularisation=k, **case) for k in kinds}
-    return max(vals, key=lambda k: vals[k].mean())
-
-
-at = lengths[-1]
-mine, on_wide = scores("growing", "adaptive", at, "wide"), {}
-print(f"wide scenes, growing, adaptive: {claims.mean(mine):.1f} %")
-for budget, epochs in (("epochs", at), ("time", progressive_scenes.in_equal_time(at))):
-    kind = strongest(epochs)
-    theirs = scores("fixed", kind, epochs, "wide")
-    on_wide[budget] = claims.contrast(mine, theirs)
-    print(f"equal {budget:6}, against fixed, {kind:8} {on_wide[budget]:+.2f} points")
+wide_epochs = claims.contrast(
+    scores("adaptive", at, "wide"), scores("fixed", at, "wide")
+)
+wide_time = claims.contrast(
+    scores("adaptive", at, "wide"), scores("fixed, equal time", at, "wide")
+)
+for variant in ("fixed", "fixed, equal time", "adaptive"):
+    values = scores(variant, at, "wide")
+    print(
+        f"wide scenes, {variant:18} {values.mean():.1f} ± {claims.mean(values).half:.1f} %"
+    )
+print(
+    f"progressive - fixed {wide_epochs.value:+.1f} ± {wide_epochs.half:.1f} points at equal epochs"
+)
+print(
+    f"                    {wide_time.value:+.1f} ± {wide_time.half:.1f} at equal time"
+)
 
 # %% [markdown]
-# WIDETEXT
+# If you expected a failure, so did we when we planned this experiment. The record shows none: with small objects the mean of the
+# growing images is the higher one at equal epochs, in less time, though its interval still holds zero. A guess at the reason, not tested: at 32
+# pixels the ground's texture has fewer details that a network could learn by heart. Nothing speaks for the guess "too small to
+# see", and only the measurement could tell.
 #
 # ### Where it does not pay
 #
-# Begin with images that are too small, 16 pixels, and compare with the strongest fixed run of as many epochs:
+# One way to spoil it: begin with images that are too small, in a short run.
 
 # %%
-from_16 = {}
-for n in lengths:
-    rival = compared[n][0]["regularisation"]
-    theirs = five("fixed", rival, n)
-    from_16[n] = claims.contrast(theirs, five("from 16", "adaptive", n))
-    print(f"{n:3} epochs, lost by beginning at 16 pixels: {from_16[n]:+.2f} points")
+begin = "adaptive, from 16"
+from_16 = {
+    n: claims.contrast(scores(begin, n), scores("fixed", n))
+    for n in lengths
+    if any(r["variant"] == begin and r["epochs"] == n for r in record["results"])
+}
+figure, axis = plt.subplots(figsize=(6.4, 3.2))
+for shift, (label, color, found) in enumerate(
+    (
+        ("from 32 pixels", "blue", {n: gaps[n][0] for n in lengths}),
+        ("from 16 pixels", "orange", from_16),
+    )
+):
+    place = np.array([lengths.index(n) for n in found]) + 0.16 * shift - 0.08
+    axis.errorbar(
+        place,
+        [change.value for change in found.values()],
+        [change.half for change in found.values()],
+        fmt="o",
+        capsize=3,
+        color=plots.PALETTE[color],
+        label=label,
+    )
+axis.axhline(0, color=plots.PALETTE["ink"], lw=1)
+axis.set_xticks(range(len(lengths)), lengths)
+axis.set(
+    xlabel="epochs", ylabel="progressive - fixed (points)", title="At equal epochs"
+)
+axis.legend()
+plots.show(
+    figure,
+    alt="Accuracy of progressive learning minus that of a fixed size, at equal epochs. From 32 pixels: "
+    + ", ".join(f"{gaps[n][0].value:+.1f} after {n}" for n in lengths)
+    + ". From 16 pixels: "
+    + ", ".join(f"{gap.value:+.1f} after {n}" for n, gap in from_16.items())
+    + ".",
+    caption="The shipped record: mean difference on test scenes, with its interval at 95 %.",
+)
+for n, gap in from_16.items():
+    print(f"{n:3} epochs, from 16 pixels: {gap.value:+6.2f} ± {gap.half:.2f} points")
 
 # %% [markdown]
-# SIXTEENTEXT
+# From 16 pixels, short runs lose a lot: their first stages teach too little to be worth the epochs. In a long run no loss can be told from zero. From 32 pixels the differences at equal epochs stay within the noise throughout.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 gains = claims.paper("efficientnetv2.progressive_gains")
-shared = dict(minutes=record["minutes"])
-margin = ledger.data["progressive"]["margin"]
-kept = [n for n in lengths if gaps[n, "epochs"].low > -margin]
-result = dict(saving=saving, gap=gaps[at, "epochs"], epochs=at, kept=kept or "none")
-pays_ = saving >= gains["resnet50_224"] and at in kept
-ledger.add("progressive", **result, **shared, holds=pays_)
-told = ", ".join(f"{gaps[n, 'time']:+.1f} at {n} epochs" for n in lengths)
-ledger.add("equal_time", told=told, epochs=short, effect=gaps[short, "time"], **shared)
-best = max(
-    kinds[:-1],
-    key=lambda k: records.select(
-        record, "val", sizes="growing", regularisation=k, epochs=at
+shared = dict(seeds=seeds, minutes=record["minutes"])
+best_fixed = max(  # the stronger rival, by validation scenes
+    ("fixed", "fixed, none"),
+    key=lambda v: records.select(
+        record, "val", variant=v, epochs=at, framing="close"
     ).mean(),
 )
-ledger.add("adaptive", effect=by_kind[at, best], rival=best, epochs=at, **shared)
-ledger.add("strength", effect=turn, **shared)
-ledger.add("small_objects", effect=on_wide["time"], epochs=at, **shared)
-ledger.add("first_size", effect=from_16[lengths[0]], epochs=lengths[0], **shared)
+loss = dict(gap=claims.contrast(scores("adaptive", at), scores(best_fixed, at)))
+loss |= dict(epochs=at, rival=best_fixed)
+no_loss = loss["gap"].low > -ledger.data["progressive"]["margin"]
+pays = saving >= gains["resnet50_224"] and no_loss
+ledger.add("progressive", saving=saving, **loss, **shared, holds=pays)
+timed = {n: gaps[n][1] for n in lengths}
+told = ", ".join(f"{g.value:+.1f} ± {g.half:.1f} ({n})" for n, g in timed.items())
+beyond = [n for n, g in timed.items() if g.low > 0]
+pays = beyond == lengths[:3] and all(g.high > 0 for g in timed.values())
+ledger.add("equal_time", gains=told, **shared, holds=pays)
+gap = adapting["constant"]
+ledger.add("adaptive", effect=gap, **shared)
+ledger.add("small_objects", effect=wide_epochs, **shared)
+earliest = min(from_16)
+gap = from_16[earliest]
+ledger.add("first_size", gap=gap, epochs=earliest, **shared, holds=gap.high < 0)
 
 # %% [markdown]
 # ## The same, larger, on a GPU
