@@ -2,9 +2,13 @@
 
 ``probe``: EfficientNet-Lite0 as it comes, a linear classifier on its pooled features.
 ``fine_tune``: all of it learns, the pretrained part at a tenth of the classifier's rate.
-``layer_decay``: each layer at a part of the rate of the one above. ``unfreeze``: as ``fine_tune``,
-but from the classifier downwards. ``scratch``: the same network from a random start. ``small``:
-the small ConvNet of ``inductive_bias`` from a random start, with four times the steps.
+``layer_decay``: each layer at a part of the rate of the one above. ``unfreeze``: as
+``fine_tune``, but from the classifier downwards. ``scratch``: the same network from a random
+start. ``small``: the small ConvNet of ``inductive_bias`` from a random start, with four times the
+steps. For :mod:`recipes.fine_tuning` there are two more. ``lp_ft``: as ``fine_tune``, but the
+classifier begins as ``probe``'s (Kumar et al. 2022, arXiv 2202.10054); ``train_seconds`` leaves
+the probe out. ``lora``: the pretrained part stays, and small matrices beside its own learn with
+the classifier (Hu et al. 2021, arXiv 2106.09685).
 
 A seed draws which scenes are labelled, the start of what is new, and the batches. Each method's
 rate is the better of two on validation scenes, with 16 labels of a shape drawn by another seed;
@@ -18,10 +22,15 @@ from functools import partial
 
 import timm
 import torch
+from peft import LoraConfig, inject_adapter_in_model
+from sklearn.pipeline import Pipeline
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
+from transformers import AutoModel
 
 from modarch_utils import records, zoo
 from modarch_utils.data import scenes
+from modarch_utils.models.dinov2 import load_transformers
 from modarch_utils.studies.inductive_bias import build
 from modarch_utils.studies.transfer import (
     cached_features,
@@ -36,7 +45,7 @@ from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.loop import fit
 from modarch_utils.training.probes import linear_probe
 from modarch_utils.training.randomness import seeded
-from recipes import jobs, streams
+from recipes import jobs, mini_dinov2, mini_dinov2_pretrained, streams
 
 NAME = "transfer"
 SEEDS = (0, 1, 2)
@@ -68,6 +77,9 @@ class TransferSettings:
     layer_decay: float = 0.8
     weight_decay: float = 0.05
     augment: str = "flip"
+    backbone: str = CHECKPOINT
+    """A key of :data:`BACKBONES`."""
+    lora_rank: int = 8
 
 
 SETTINGS = TransferSettings()
@@ -79,15 +91,51 @@ def load(settings: TransferSettings = SETTINGS) -> list[scenes.Scenes]:
     return streams.each(counts, settings.image_size, settings.framing)
 
 
-def network(pretrained: bool, classes: int, seed: int = 0) -> nn.Module:
-    """EfficientNet-Lite0 with a new classifier (0 classes: pooled features), ready to be used."""
+def efficientnet(pretrained: bool) -> nn.Module:
+    """EfficientNet-Lite0 from timm."""
+    if pretrained:
+        model = zoo.load_timm(CHECKPOINT)
+    else:
+        model = timm.create_model(zoo.find(CHECKPOINT).timm_name)
+    return model.to(memory_format=torch.channels_last)
+
+
+def dinov2(pretrained: bool) -> nn.Module:
+    """The course's ``mini-dinov2`` as timm has it, whose classifier sees the class token."""
+    ours = mini_dinov2_pretrained.build(torch.initial_seed())
+    if pretrained:
+        folder = zoo.folder(mini_dinov2.NAME)
+        load_transformers(ours, zoo.whole(AutoModel.from_pretrained(folder), folder).state_dict())
+    size = mini_dinov2_pretrained.SETTINGS
+    model = VisionTransformer(
+        size.image_size,
+        size.patch_size,
+        embed_dim=size.dim,
+        depth=size.depth,
+        num_heads=size.num_heads,
+        reg_tokens=size.registers,
+        init_values=1.0,
+        no_embed_class=True,
+        global_pool="token",
+        num_classes=0,
+    )
+    model.load_state_dict(checkpoint_filter_fn(dict(ours.state_dict()), model))
+    return model
+
+
+BACKBONES = {CHECKPOINT: efficientnet, mini_dinov2.NAME: dinov2}
+
+ADAPTED = {mini_dinov2.NAME: ["qkv", "proj", "fc1", "fc2"]}
+"""The layers that ``lora`` adds to, by the ends of their names; the patches' too. (EfficientNet's
+frozen BatchNorm would go on to move.)"""
+
+
+def network(pretrained: bool, classes: int, seed: int = 0, backbone: str = CHECKPOINT) -> nn.Module:
+    """A backbone with a new classifier (0 classes: pooled features), ready to be used."""
     with seeded(seed):
-        if pretrained:
-            model = zoo.load_timm(CHECKPOINT)
-        else:
-            model = timm.create_model(zoo.find(CHECKPOINT).timm_name)
+        model = BACKBONES[backbone](pretrained)
         model.reset_classifier(classes)
-    return model.to(memory_format=torch.channels_last).eval()
+    return model.eval()
 
 
 def one_run(
@@ -100,37 +148,65 @@ def one_run(
     """
     index = streams.labelled(load(settings)[0].shape, per_class, seed)
     if method == "probe":
-        return probe(index, settings)
+        return probe(index, settings)[0]
     return train(method, index, lr, seed, settings)
 
 
-def probe(index: Tensor, settings: TransferSettings) -> dict:
+def probe(index: Tensor, settings: TransferSettings) -> tuple[dict, Pipeline]:
     """A linear classifier on frozen features; those of validation and test are cached."""
     pool, *others = load(settings)
     started = time.process_time()
-    model = network(pretrained=True, classes=0)
+    model = network(pretrained=True, classes=0, backbone=settings.backbone)
     val, test = ((cached_features(model, data.images), data.shape) for data in others)
     after = time.process_time()
     with torch.no_grad():  # of the labelled ones only, as somebody with no more would have to
         known = model(to_input(pool.images[index]))
     found = linear_probe((known, pool.shape[index]), val, test)
-    return {
+    result = {
         "val": streams.percent(found.classifier.score(*(part.numpy() for part in val))),
         "test": streams.percent(found.accuracy),
         "strength": found.strength,
         "train_seconds": round(time.process_time() - after, 2),
         "features_seconds": round(after - started, 2),
     }
+    return result, found.classifier
+
+
+@torch.no_grad()
+def take_over(head: nn.Linear, classifier: Pipeline) -> None:
+    """Give a layer the answers of a classifier on standardised features."""
+    scaler, regression = (step for _, step in classifier.steps)
+    weight = regression.coef_ / scaler.scale_
+    head.weight.copy_(torch.from_numpy(weight))
+    head.bias.copy_(torch.from_numpy(regression.intercept_ - weight @ scaler.mean_))
+
+
+def add_lora(model: nn.Module, settings: TransferSettings) -> None:
+    """Freeze a model but for its classifier, and put LoRA's matrices beside its layers."""
+    head = model.get_classifier()
+    wanted = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_rank,
+        target_modules=ADAPTED[settings.backbone],
+    )
+    inject_adapter_in_model(wanted, model)
+    head.requires_grad_(True)
 
 
 def train(method: str, index: Tensor, lr: float, seed: int, settings: TransferSettings) -> dict:
     """A network, all of it or part by part."""
     pool, *others = load(settings)
+    if small := method == "small":
+        model = build("convnet", seed)
+    else:
+        model = network(method != "scratch", CLASSES, seed, settings.backbone)
+    if method == "lp_ft":
+        take_over(model.get_classifier(), probe(index, settings)[1])
+    if method == "lora":
+        add_lora(model, settings)
     index = index.repeat(max(1, settings.batch_size // len(index)))
     data = pool.images[index], pool.shape[index]
     config = recipe(len(index), method, lr, seed, settings)
-    small = method == "small"
-    model = build("convnet", seed) if small else network(method != "scratch", CLASSES, seed)
     started = time.process_time()
     if small:
         fit(model, data, None, config, progress=False)
@@ -161,7 +237,7 @@ def peaks(method: str, model: nn.Module, lr: float, settings: TransferSettings) 
     """Peak rate of each parameter."""
     if method == "layer_decay":
         return decayed_rates(model, lr, settings.layer_decay)
-    if method == "scratch":
+    if method in ("scratch", "lora"):
         return two_rates(model, lr, lr)
     return two_rates(model, lr, settings.body * lr)
 

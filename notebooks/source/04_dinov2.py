@@ -25,6 +25,7 @@ import timm
 import torch
 import transformers
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch, Rectangle
+from matplotlib.patheffects import withStroke
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -601,7 +602,7 @@ def watch(seed=0, temperature=0.015, steps=150, crops=TINY_CROPS, **switched):
 
 # %% [markdown]
 # *No sharpening*: the teacher answers at the student's 0.1. *No EMA*: the teacher is the student of the step before. *Running mean*: DINO's centring; the code calls it `"ema"`, as it is a moving average, too, of logits.
-# The teacher's temperature is 0.015 with Sinkhorn-Knopp, as in the long run below, and 0.04 with the running mean, where DINO starts: these runs differ in two things. Where a small difference counts, three seeds.
+# The teacher's temperature is 0.015 with Sinkhorn-Knopp, as in the long run below, and 0.04 with the running mean, where DINO starts: these runs differ in two things. Three seeds each.
 
 # %%
 MEAN = {"centring": "ema", "temperature": 0.04}
@@ -616,7 +617,7 @@ SWITCHES = {
 }
 runs, shape_of = {}, {}
 for name, switched in SWITCHES.items():
-    for seed in (0,) if name in ("no centring", "no sharpening") else (0, 1, 2):
+    for seed in (0, 1, 2):
         meters, pair = watch(seed, **switched)
         runs.setdefault(name, []).append(meters)
         found = ask(pair.teacher["backbone"], "shape")
@@ -655,17 +656,18 @@ plots.show(
 )
 
 # %%
-healthy, one_word, uniform = (
-    ends[name][0] for name in ("everything on", "no centring", "no sharpening")
-)
-print("everything on: all words in use:", healthy[0] > 0.9 and healthy[1] < 0.7)
-print("no centring: one word for all pictures:", one_word[0] < 0.05)
-print("no sharpening: every answer uniform:", uniform[1] > 0.97)
-print("in both, features still spread:", min(one_word[3], uniform[3]) > 0.8)
-alive = all(e[0] > 0.8 and e[3] > 0.8 for e in ends["no EMA"])
-print("no EMA: no collapse, three times:", alive)
-fallen = all(e[0] < 0.5 and e[3] < 0.7 for e in ends["no EMA, running mean"])
-print("no EMA, running mean: words and features collapse, three times:", fallen)
+# The worst of three seeds, in the order of the meters: words, answers, KL, spread
+low = {name: np.min(found, axis=0) for name, found in ends.items()}
+high = {name: np.max(found, axis=0) for name, found in ends.items()}
+healthy, one_word, uniform = "everything on", "no centring", "no sharpening"
+kept = low[healthy][0] > 0.9 and high[healthy][1] < 0.7
+print("everything on: all words in use:", kept)
+print("no centring: one word for all pictures:", high[one_word][0] < 0.05)
+print("no sharpening: every answer uniform:", low[uniform][1] > 0.97)
+print("in both, features still spread:", min(low[one_word][3], low[uniform][3]) > 0.8)
+print("no EMA: no collapse:", min(low["no EMA"][[0, 3]]) > 0.8)
+fallen = high["no EMA, running mean"]
+print("no EMA, running mean: collapse:", fallen[0] < 0.5 and fallen[3] < 0.7)
 
 # %% [markdown]
 # **The two pits.** Centring guards against one word for all, sharpening against all words alike. Without centring the network says one word, without
@@ -707,10 +709,11 @@ SCORES = {"knn": "k-NN", "linear": "linear"}
 quote("dino.components", ROWS, SCORES)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-kept_apart = one_word[0] < 0.05 < healthy[0] and healthy[1] < 0.7 < 0.97 < uniform[1]
-answers = dict(healthy=healthy, one_word=one_word, uniform=uniform)
-ledger.add("safeguards", **answers, holds=kept_apart)
-agree = max(one_word[2], uniform[2]) < 0.1 * healthy[2]
+names = dict(healthy=healthy, one_word=one_word, uniform=uniform)
+answers = {key: np.mean(ends[name], axis=0) for key, name in names.items()}
+apart = kept and high[one_word][0] < 0.05 and low[uniform][1] > 0.97
+ledger.add("safeguards", **answers, holds=apart)
+agree = max(high[one_word][2], high[uniform][2]) < 0.1 * low[healthy][2]
 ledger.add("agreement", **answers, holds=agree)
 spread = {name: [e[3] for e in found] for name, found in ends.items()}
 effect = claims.contrast(spread["everything on"], spread["no KoLeo"])
@@ -729,19 +732,20 @@ ledger.add("no_ema", effect=effect)
 
 # %%
 ANY_HUE = replace(TINY_CROPS, jitter=1.0, saturation=0.4, hue=0.5)
-meters, pair = watch(0, crops=ANY_HUE)
-backbone, head = pair.teacher["backbone"], pair.teacher["dino"].mlp
-colour = {
-    "untrained": ask(tiny(0).teacher["backbone"], "colour"),
-    "backbone": ask(backbone, "colour"),
-    "head": ask(backbone, "colour", head),
-}
-print("the backbone still knows colour:", colour["backbone"] > 60)
-print("its head has lost much of it:", colour["head"] < colour["backbone"] - 20)
+colour = {"untrained": [], "backbone": [], "head": []}
+for seed in (0, 1, 2):
+    _, pair = watch(seed, crops=ANY_HUE)
+    backbone, head = pair.teacher["backbone"], pair.teacher["dino"].mlp
+    colour["untrained"].append(ask(tiny(seed).teacher["backbone"], "colour"))
+    colour["backbone"].append(ask(backbone, "colour"))
+    colour["head"].append(ask(backbone, "colour", head))
+lost = claims.contrast(colour["backbone"], colour["head"])
+print("the backbone still knows colour:", min(colour["backbone"]) > 60)
+print("its head has lost much of it:", lost.low > 20)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-told = ", ".join(f"{name} {value:.0f} %" for name, value in colour.items())
-ledger.add("head", ours=told, beyond=colour["backbone"] - colour["head"])
+told = ", ".join(f"{name} {np.mean(value):.0f} %" for name, value in colour.items())
+ledger.add("head", ours=told, beyond=lost.low)
 
 # %% [markdown]
 # The head does the forgetting; the backbone keeps most (the numbers are in the claims). The DINO and iBOT losses look at the head alone, and after training the head is thrown away.
@@ -1061,7 +1065,7 @@ for factor in scenes.CLASSES:
 # The probe leaves the network as it is. With *fine-tuning* the network learns along. `Dinov2ForImageClassification` puts a linear layer on the class token and the mean
 # patch; it has a sister for networks with registers, and `AutoModelForImageClassification` finds the right one. Take **five** labelled scenes for each shape, forty in all,
 # drawn anew for each of three seeds, and compare four ways: a linear probe on pixels, one on features, fine-tuning (the backbone at a tenth of the head's learning rate),
-# and the same network from a random start, which gets three times as many steps. None of the four augments its pictures.
+# and the same network from a random start, which gets three times as many steps. None of the four flips or crops its pictures.
 
 
 # %%
@@ -1132,12 +1136,105 @@ print("pretrained features are more than 20 points ahead of both others:", ahead
 effect = claims.contrast(few_labels["fine-tuned"], few_labels["from scratch"])
 told = ", ".join(f"{name} {accuracy:.0f} %" for name, accuracy in tests.items())
 ledger.add("five_labels", ours=told, effect=effect)
-ledger.add("fine_tuning", verdict="not tested here")
 
 # %% [markdown]
-# **When does fine-tuning pay?** Not tested here. With so few labels the probe leaves nearly nothing to gain on this task, and one learning rate is no comparison. The
-# authors fine-tuned g on all of ImageNet's labels and gained 2 points over the linear layer (table 5); their model card advises it as the very last step, only when
-# necessary.
+# ### When does fine-tuning pay?
+#
+# The test above cannot tell: the probe is near the top already, and each way to train needs a learning rate of its own. Take a harder case. `mini-dinov2` was trained on *close* scenes, where
+# the object fills the picture; *wide* ones show a small object in its surroundings. The record has 1, 4, 16 and 64 labelled wide scenes of each shape. A probe of the class token stands against five ways to
+# train the network, which has one linear layer on the class token:
+#
+# * **fine-tuned**, with the backbone at a tenth of the head's rate, so as not to spoil what it knows;
+# * **layer decay**: each layer learns at 0.8 times the rate of the one above it, as early layers need the least change;
+# * **probe first** (LP-FT, {cite:t}`kumar2022lpft`): as *fine-tuned*, but the head starts as the probe's: the first gradients of a random head disturb good features;
+# * **LoRA** {cite:p}`hu2022lora`: the pretrained matrices W (that of the patches too) stay, and to each a product BA is added, of two matrices of rank 8. Only A, B and the head learn, 8 % of all weights;
+# * **from scratch**: a random start.
+#
+# All five have 48 steps of 32 pictures, half of them mirrored; the probe sees none mirrored. Rates are searched for each way and each number of labels, on 300 labelled validation scenes that also choose the probe's strength, with the first of five random
+# choices (*draws*) of the labelled scenes. The ratio of one to ten was not searched.
+
+# %%
+tuned = records.load("fine_tuning")
+counts = tuned["settings"]["per_class"]
+WAYS = {
+    "probe": ("linear probe", "grey"),
+    "fine_tune": ("fine-tuned", "blue"),
+    "layer_decay": ("layer decay", "sky"),
+    "lp_ft": ("probe first", "green"),
+    "lora": ("LoRA", "pink"),
+    "scratch": ("from scratch", "orange"),
+}
+by_way = {
+    way: [records.select(tuned, "test", method=way, per_class=n) for n in counts]
+    for way in WAYS
+}
+gained = {
+    way: [claims.contrast(*pair) for pair in zip(found, by_way["probe"], strict=True)]
+    for way, found in by_way.items()
+}
+for way in ("fine_tune", "lp_ft", "lora"):
+    print(f"{WAYS[way][0]} less probe, in points:")
+    for n, gain in zip(counts, gained[way], strict=True):
+        print(f"  {n:2} labels of each shape: {gain:+.1f}")
+print("LoRA less fine-tuned, in points:")
+for n, *pair in zip(counts, by_way["lora"], by_way["fine_tune"], strict=True):
+    print(f"  {n:2} labels of each shape: {claims.contrast(*pair):+.1f}")
+teacher = [
+    records.select(records.load("transfer"), "test", method="probe", per_class=n)
+    for n in counts
+]
+means = [f"{v.mean():.0f} %" for v in teacher]
+print("a probe of its teacher's features:", ", ".join(means))
+
+# %% tags=["hide-input"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.2), sharex=True)
+for shift, (way, (title, colour)) in enumerate(WAYS.items()):
+    paint = dict(color=plots.PALETTE[colour], label=title, ms=4, capsize=2)
+    x = np.array(counts) * 1.05 ** (shift - 2.5)  # side by side
+    for axis, found in (
+        (left, map(claims.mean, by_way[way])),
+        (right, gained[way]),
+    ):
+        middle, half = np.transpose([(f.value, f.half) for f in found])
+        if axis is left or way not in ("probe", "scratch"):
+            axis.errorbar(x, middle, half, fmt="o-", lw=1, **paint)
+style = dict(color=INK, lw=1, ls="--", label="its teacher, probe")
+left.plot(counts, [v.mean() for v in teacher], **style)
+left.axhline(100 / N_SHAPES, color=INK, ls=":", lw=1.2)
+right.axhline(0, color=plots.PALETTE["grey"], lw=1)
+left.set(title="Wide scenes (%)", xscale="log", xlabel="labels of each shape")
+right.set(title="Less its probe, by draw (points)", xlabel="labels of each shape")
+left.set_xticks(counts, counts)
+left.minorticks_off()
+left.legend(fontsize=8)
+told = "; ".join(
+    f"{WAYS[way][0]}: "
+    + ", ".join(f"{v.mean():.0f} % with {n}" for v, n in zip(f, counts, strict=True))
+    for way, f in by_way.items()
+)
+plots.show(
+    figure,
+    alt=f"Test accuracy against the number of labels, and the gain over a linear probe. {told}.",
+    caption="Record: mini-dinov2 on wide scenes, 48 steps; log axis, points moved sideways to be seen. Five draws from one pool of 800 scenes, mean and interval at 95 %. Right: "
+    "differences within each draw; zero is the probe. Dotted: chance. Dashed: EfficientNet-Lite0's frozen features (three draws).",
+)
+
+# %% tags=["hide-input", "nbval-ignore-output"]
+told = ", ".join(
+    f"{g.value:+.1f} with {n}" for g, n in zip(gained["fine_tune"], counts, strict=True)
+)
+effect = gained["fine_tune"][-1]
+ledger.add("fine_tuning", verdict="not tested here")
+ledger.add("wide_tuning", effect=effect, told=told, minutes=tuned["minutes"])
+
+# %% [markdown]
+# Here it pays, once there are labels. With one of each shape no way differs visibly from the probe. With four the gains are 2 to 5 points, and plain fine-tuning's interval holds zero. With 16 fine-tuning gains 12.6
+# points (7.9 to 17.3) and with 64 15.7 (7.0 to 24.3); between these two only *probe first* clearly gains more. With 16 labels LoRA is 10.4 points ahead of plain fine-tuning (6.6 to 14.1; picked from forty such comparisons); with 64 five draws cannot tell
+# (-2.7 to 15.4), and *probe first* is as good and far steadier. A random start learned nothing in 48 steps, which says that they are few, not what pre-training is worth.
+#
+# Why does the probe stay low? A likely reason, not tested: the class token was trained to sum up pictures that are all object. But look at the dashed line. The teacher's frozen features, read by a probe on the same scenes, beat all that was trained here.
+# So where a probe stays low, try **another backbone** first; then train, if there are labels. The authors' case is the other one: for g on all of ImageNet's labels the probe was high, and fine-tuning gained 2 points (table 5).
+# Their model card advises it as the very last step, only when necessary.
 
 # %% [markdown]
 # ## Dense prediction: what is where
@@ -1471,7 +1568,7 @@ print(len(couples), "couples of", len(pool), "scenes")
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots(2, 4, figsize=(7.8, 3.9))
-patch = model.config.patch_size
+patch, edge = model.config.patch_size, withStroke(linewidth=2.6, foreground="w")
 seen = {}
 for i, j in couples:
     seen.setdefault(pool.shape[i].item(), (i, j))
@@ -1486,7 +1583,8 @@ for (i, j), pair in zip(list(seen.values())[:4], axes.reshape(4, 2), strict=True
     for n, a in enumerate(kept.tolist()):
         places_ = [divmod(p, grid[1])[::-1] for p in (a, index[a].item())]
         ends = [(np.array(p) + 0.5) * patch for p in places_]
-        line = dict(color=plt.cm.rainbow(n / 7), lw=1.1, axesA=pair[0], axesB=pair[1])
+        line = dict(color=plt.cm.rainbow(n / 7), lw=1.1, path_effects=[edge])
+        line |= dict(axesA=pair[0], axesB=pair[1])
         figure.add_artist(ConnectionPatch(*ends, "data", "data", **line))
 bare(axes)
 told = ", ".join(f"{name} {np.mean(v):.0f} %" for name, v in hits.items())
@@ -1641,7 +1739,9 @@ quote("dinov2.openclip", ROWS, TASKS | {"inat18": "iNat 2018", "places": "Places
 # * Tokens: class, registers, patches. Patches begin at `1 + num_register_tokens`; the grid comes from the picture's size.
 # * Patches find objects, and the like object in another picture; the class token looks at objects. Ask each such picture for its baseline: the middle of the picture, the
 #   same place, the untrained network.
-# * Not shown here: what registers cure, what curation gives, and when fine-tuning pays.
+# * In one test, on scenes framed as none before, fine-tuning gained a dozen points over a probe with 16 labels of each shape and nothing with one; the frozen features of
+#   another network were better still.
+# * Not shown here: what registers cure, and what curation gives.
 #
 # ### Claims
 

@@ -150,8 +150,8 @@ for name, side, figures, source in traced:
 
 # %% [markdown]
 # One figure differs. EfficientNet-B4's own paper prints 4.2; the paper of EfficientNetV2 prints 4.5 for it, and so does the
-# circulating table. Our count of products lies between the two. Why the three differ we do not
-# know; but ours is a sum that you can do again.
+# circulating table. Our count of products lies between the two. The 4.5 has an explanation: TensorFlow's profiler counts *all* operations of a network, sums and activations too, and half of what it
+# counts in the authors' code is 4.46 billion. Where the 4.2 comes from we do not know; ours is a sum that you can do again.
 
 # %%
 fused = claims.paper("efficientnetv2.fused_stages")

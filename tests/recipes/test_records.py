@@ -11,6 +11,7 @@ from modarch_utils.models.uib import KINDS
 from modarch_utils.studies import block_costs, lengths
 from recipes import (
     dinov2_features,
+    fine_tuning,
     inductive_bias,
     jobs,
     progressive_scenes,
@@ -34,11 +35,13 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
 NAMES = sorted(file.stem for file in records.FOLDER.glob("*.json"))
 WITHOUT_SCENES = {"cost_of_length", "fused_map", "guidance_rate", "sequence_tasks"}
 WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's record tells of them
-STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "frozen_features"]
+STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "fine_tuning"]
+STUDIES += ["frozen_features"]
 STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
 STUDIES += ["bottlenecks", "scan_for_pictures", "sequence_tasks"]
-SEARCHED = ["bottlenecks", "convnext_ladder", "frozen_features", "inductive_bias"]
+SEARCHED = ["bottlenecks", "convnext_ladder", "fine_tuning", "frozen_features"]
 SEARCHED += [
+    "inductive_bias",
     "masked_pretraining",
     "scaling_law",
     "scan_for_pictures",
@@ -105,8 +108,9 @@ def cases(name: str, settings: dict) -> list[dict]:
     if name == "frozen_features":
         methods = ("frozen", "untrained", "scratch", "scratch_32")
         return jobs.grid([{}], method=methods, per_class=settings["per_class"])
-    if name == "transfer":
-        methods = ("probe", *transfer.TRAINED)
+    if name in ("fine_tuning", "transfer"):
+        trained = transfer.TRAINED if name == "transfer" else fine_tuning.METHODS
+        methods = ("probe", *trained)
         return jobs.grid([{}], method=methods, per_class=settings["per_class"])
     if name == "dinov2_features":
         return [{"name": name} for name in dinov2_features.BACKBONES]

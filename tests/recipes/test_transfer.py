@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModel
 
-from modarch_utils import records
+from modarch_utils import records, zoo
 from modarch_utils.data import scenes
-from recipes import streams, transfer
+from modarch_utils.models.dinov2 import load_transformers
+from modarch_utils.training.batches import to_input
+from recipes import fine_tuning, mini_dinov2_pretrained, streams, transfer
 
+WEIGHTS = zoo.WEIGHTS
 SMALL = replace(
     transfer.SETTINGS,
     image_size=32,
@@ -30,9 +34,22 @@ def test_labels_are_balanced_and_nest(place):
     assert set(one.tolist()) != set(streams.labelled(shape, 1, seed=2).tolist())
 
 
-@pytest.mark.parametrize("method", ["probe", *transfer.TRAINED])
-def test_every_method_runs(place, method):
-    result = transfer.one_run(method, per_class=2, lr=1e-3, seed=0, settings=SMALL)
+@pytest.fixture
+def shipped(place, monkeypatch):
+    """As ``place``, with the course's weights."""
+    monkeypatch.setattr(zoo, "WEIGHTS", WEIGHTS)
+
+
+SMALL_DINO = replace(SMALL, image_size=64, backbone="mini-dinov2")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [(m, SMALL) for m in ("probe", *transfer.TRAINED)]
+    + [(m, SMALL_DINO) for m in ("probe", *fine_tuning.METHODS)],
+)
+def test_every_method_runs(shipped, method, settings):
+    result = transfer.one_run(method, per_class=2, lr=1e-3, seed=0, settings=settings)
     assert 0 <= result["val"] <= 100 and 0 <= result["test"] <= 100
     assert result["train_seconds"] > 0
 
@@ -48,6 +65,45 @@ def test_only_the_head_and_the_random_start_depend_on_the_seed():
     assert not torch.equal(ours.conv_stem.weight, start.conv_stem.weight)
     restart = transfer.network(pretrained=False, classes=8, seed=1)
     assert not torch.equal(restart.conv_stem.weight, start.conv_stem.weight)
+
+
+@pytest.mark.parametrize("backbone", transfer.BACKBONES)
+def test_a_network_that_takes_over_answers_as_the_probe(shipped, backbone):
+    settings = replace(SMALL, image_size=64, backbone=backbone)
+    pool = transfer.load(settings)[0]
+    index = streams.labelled(pool.shape, 2, seed=0)
+    _, classifier = transfer.probe(index, settings)
+    features = transfer.network(True, 0, backbone=backbone)
+    model = transfer.network(True, transfer.CLASSES, backbone=backbone)
+    transfer.take_over(model.get_classifier(), classifier)
+    x = to_input(pool.images[index])
+    with torch.no_grad():
+        wanted = classifier.predict_proba(features(x).numpy())
+        assert model(x).softmax(1).numpy() == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("backbone", transfer.ADAPTED)
+def test_lora_changes_nothing_at_first_and_leaves_the_pretrained_part_alone(shipped, backbone):
+    settings = replace(SMALL, image_size=64, backbone=backbone)
+    model, plain = (transfer.network(True, transfer.CLASSES, backbone=backbone) for _ in "ab")
+    transfer.add_lora(model, settings)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(x), plain(x), atol=1e-5)
+    learns = {name for name, p in model.named_parameters() if p.requires_grad}
+    head = {"classifier.weight", "classifier.bias", "head.weight", "head.bias"}
+    assert {name for name in learns if "lora_" not in name} < head
+    assert any("lora_" in name for name in learns)
+
+
+def test_mini_dinov2_in_timm_is_ours():
+    ours = mini_dinov2_pretrained.build(0).eval()
+    folder = zoo.folder("mini-dinov2")
+    load_transformers(ours, AutoModel.from_pretrained(folder).state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted, found = ours(x).cls, transfer.network(True, 0, backbone="mini-dinov2")(x)
+    assert torch.allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(
