@@ -1172,6 +1172,8 @@ gained = {
     way: [claims.contrast(*pair) for pair in zip(found, by_way["probe"], strict=True)]
     for way, found in by_way.items()
 }
+
+# %%
 for way in ("fine_tune", "lp_ft", "lora"):
     print(f"{WAYS[way][0]} less probe, in points:")
     for n, gain in zip(counts, gained[way], strict=True):
