@@ -1141,13 +1141,13 @@ ledger.add("five_labels", ours=told, effect=effect)
 # ### When does fine-tuning pay?
 #
 # The test above cannot tell: the probe is near the top already, and each way to train needs a learning rate of its own. Take a harder case. `mini-dinov2` was trained on *close* scenes, where
-# the object fills the picture; *wide* ones show a small object in its surroundings. The record has 1, 4, 16 and 64 labelled wide scenes of each shape. A probe of the class token stands against five ways to
+# the object fills a third of the picture and more; *wide* ones show a small object in its surroundings. The record has 1, 4, 16 and 64 labelled wide scenes of each shape. A probe of the class token stands against five ways to
 # train the network, which has one linear layer on the class token:
 #
 # * **fine-tuned**, with the backbone at a tenth of the head's rate, so as not to spoil what it knows;
 # * **layer decay**: each layer learns at 0.8 times the rate of the one above it, as early layers need the least change;
 # * **probe first** (LP-FT, {cite:t}`kumar2022lpft`): as *fine-tuned*, but the head starts as the probe's: the first gradients of a random head disturb good features;
-# * **LoRA** {cite:p}`hu2022lora`: the pretrained matrices W (that of the patches too) stay, and to each a product BA is added, of two matrices of rank 8. Only A, B and the head learn, 8 % of all weights;
+# * **LoRA** {cite:p}`hu2022lora`: the pretrained matrices W (that of the patches too) stay, and to each a product BA is added, of two matrices of rank 8. Only A, B and the head learn;
 # * **from scratch**: a random start.
 #
 # All five have 48 steps of 32 pictures, half of them mirrored; the probe sees none mirrored. Rates are searched for each way and each number of labels, on 300 labelled validation scenes that also choose the probe's strength, with the first of five random
@@ -1230,9 +1230,9 @@ ledger.add("fine_tuning", verdict="not tested here")
 ledger.add("wide_tuning", effect=effect, told=told, minutes=tuned["minutes"])
 
 # %% [markdown]
-# Here it pays, once there are labels. With one of each shape no way differs visibly from the probe. With four the gains are 2 to 5 points, and plain fine-tuning's interval holds zero. With 16 fine-tuning gains 12.6
+# Here it pays, once there are labels. With one of each shape no pretrained way differs visibly from the probe. With four the gains are 2 to 5 points, and plain fine-tuning's interval holds zero. With 16 fine-tuning gains 12.6
 # points (7.9 to 17.3) and with 64 15.7 (7.0 to 24.3); between these two only *probe first* clearly gains more. With 16 labels LoRA is 10.4 points ahead of plain fine-tuning (6.6 to 14.1; picked from forty such comparisons); with 64 five draws cannot tell
-# (-2.7 to 15.4), and *probe first* is as good and far steadier. A random start learned nothing in 48 steps, which says that they are few, not what pre-training is worth.
+# (-2.7 to 15.4), and *probe first* is as good and far steadier. A random start stays near chance after 48 steps, which says that they are few, not what pre-training is worth.
 #
 # Why does the probe stay low? A likely reason, not tested: the class token was trained to sum up pictures that are all object. But look at the dashed line. The teacher's frozen features, read by a probe on the same scenes, beat all that was trained here.
 # So where a probe stays low, try **another backbone** first; then train, if there are labels. The authors' case is the other one: for g on all of ImageNet's labels the probe was high, and fine-tuning gained 2 points (table 5).

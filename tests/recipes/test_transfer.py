@@ -91,9 +91,9 @@ def test_lora_changes_nothing_at_first_and_leaves_the_pretrained_part_alone(ship
     with torch.no_grad():
         assert torch.allclose(model.eval()(x), plain(x), atol=1e-5)
     learns = {name for name, p in model.named_parameters() if p.requires_grad}
-    head = {"classifier.weight", "classifier.bias", "head.weight", "head.bias"}
-    assert {name for name in learns if "lora_" not in name} < head
-    assert any("lora_" in name for name in learns)
+    assert {name for name in learns if "lora_" not in name} == {"head.weight", "head.bias"}
+    ends = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in learns if "lora_" in name}
+    assert ends == set(transfer.ADAPTED[backbone])
 
 
 def test_mini_dinov2_in_timm_is_ours():
