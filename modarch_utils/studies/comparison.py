@@ -4,10 +4,12 @@ Costs are counted, never typed: :func:`count` builds a network on the meta devic
 from ``papers.toml``, each with what it was measured with: labels, pictures, resolution, method.
 """
 
+import csv
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 
 import numpy as np
 import torch
@@ -64,6 +66,10 @@ NETWORKS = {
         Network("ConvNeXt-T", 224, "convnext_tiny"),
         Network("ConvNeXt-B", 224, "convnext_base"),
         Network("ConvNeXt V2-B", 224, "convnextv2_base"),
+        Network("Hiera-B", 224, "hiera_base_224", sized=True),
+        Network("MobileNetV4-Hybrid-L", 384, "mobilenetv4_hybrid_large"),
+        Network("EVA-02-L", 448, "eva02_large_patch14_448", sized=True),
+        Network("SigLIP So400m", 378, "vit_so400m_patch14_siglip_gap_378", sized=True),
         Network("DINOv2-B", 224),
         Network("DINOv2-g", 224, dinov2=_GIANT),
     )
@@ -98,6 +104,17 @@ def count_network(network: Network, side: int | None = None) -> Cost:
     return Cost(measure.count_params(built), measure.count_macs(built, (1, 3, side, side)))
 
 
+@cache
+def timm_top1() -> dict[tuple[str, int], float]:
+    """Accuracy in percent of timm's checkpoints, by name with tag and side in pixels.
+
+    All were scored by timm's own evaluator; the head of the file says when.
+    """
+    file = resources.files(__package__).joinpath("timm_results.csv")
+    rows = csv.DictReader(line for line in file.read_text("utf-8").splitlines() if line[0] != "#")
+    return {(row["model"], int(row["side"])): float(row["top1"]) for row in rows}
+
+
 @dataclass(frozen=True)
 class Result:
     """One quoted accuracy on ImageNet-1k's validation pictures, and what it was measured with."""
@@ -111,13 +128,15 @@ class Result:
     """The labels that were used anywhere on the way."""
     method: str
     table: str
-    """Table of ``papers.toml`` that holds ``source``."""
+    """Table of ``papers.toml`` that holds ``source``; empty for a figure of timm's."""
     figure: str
-    """Where in that table the accuracy stands, with dots between the parts."""
+    """Where in that table the accuracy stands, with dots between the parts; or a checkpoint."""
 
     @property
     def top1(self) -> float:
         """Accuracy in percent."""
+        if not self.table:
+            return timm_top1()[self.figure, self.side]
         value = claims.paper(self.table)
         for part in self.figure.split("."):
             value = value[part]
@@ -126,7 +145,7 @@ class Result:
     @property
     def source(self) -> str:
         """Key of ``references.bib``."""
-        return claims.paper(self.table)["source"]
+        return claims.paper(self.table)["source"] if self.table else "wightman2019timm"
 
     @property
     def cost(self) -> Cost:
@@ -138,24 +157,37 @@ def _supervised(network: str, side: int, data: str, table: str, figure: str) -> 
     return Result(network, side, data, data, "supervised", table, figure)
 
 
+def _in1k(network: str, side: int, method: str, checkpoint: str) -> Result:
+    return Result(network, side, "IN-1k", "IN-1k", method, "", checkpoint)
+
+
 EQUAL = (
     _supervised("MobileNetV3-L", 224, "IN-1k", "comparison.mobilenetv3", "large.top1"),
-    _supervised("ResNet-50", 224, "IN-1k", "convnext.ladder", "resnet50.top1"),
-    Result("ResNet-50", 224, "IN-1k", "IN-1k", "modern recipe", "convnext.ladder", "recipe.top1"),
+    _in1k("ResNet-50", 224, "supervised", "resnet50.tv_in1k"),
+    Result(
+        "ResNet-50", 224, "IN-1k", "IN-1k", "ConvNeXt's recipe", "convnext.ladder", "recipe.top1"
+    ),
+    _in1k("ResNet-50", 224, "torchvision's second", "resnet50.tv2_in1k"),
     _supervised("EfficientNet-B4", 380, "IN-1k", "comparison.efficientnet_b4", "top1"),
     _supervised("EfficientNetV2-S", 384, "IN-1k", "efficientnetv2.models", "s.in1k"),
+    _in1k("ViT-B/16", 224, "AugReg", "vit_base_patch16_224.augreg_in1k"),
+    _in1k("ViT-B/16", 224, "DeiT", "deit_base_patch16_224.fb_in1k"),
+    _in1k("ViT-B/16", 224, "DeiT III", "deit3_base_patch16_224.fb_in1k"),
     _supervised("Swin-T", 224, "IN-1k", "convnext.swin_tiny", "top1"),
     _supervised("Swin-B", 224, "IN-1k", "comparison.swin", "base.in1k"),
     _supervised("ConvNeXt-T", 224, "IN-1k", "convnext.models", "tiny.in1k"),
     _supervised("ConvNeXt-B", 224, "IN-1k", "convnext.models", "base.in1k"),
     _supervised("ConvNeXt-B", 384, "IN-1k", "comparison.convnext_base_384", "top1"),
     Result("ConvNeXt V2-B", 224, "IN-1k", "IN-1k", "FCMAE first", "convnextv2.models", "base.in1k"),
+    _in1k("Hiera-B", 224, "MAE first", "hiera_base_224.mae_in1k_ft_in1k"),
+    _in1k("MobileNetV4-Hybrid-L", 384, "supervised", "mobilenetv4_hybrid_large.e600_r384_in1k"),
 )
-"""Equal budget: ImageNet-1k's 1.28 million pictures and their labels, and nothing else."""
+"""Equal data: ImageNet-1k's 1.28 million pictures and their labels, and nothing else. The training
+recipes differ: epochs, augmentation, pre-training on the same pictures."""
 
 MORE = (
     _supervised("EfficientNetV2-S", 384, "IN-21k", "efficientnetv2.models", "s.in21k"),
-    _supervised("ViT-B/16", 224, "IN-21k", "comparison.vit_augreg", "base.in21k"),
+    Result("ViT-B/16", 224, "IN-21k", "IN-21k", "AugReg", "comparison.vit_augreg", "base.in21k"),
     _supervised("ViT-B/16", 384, "JFT-300M", "comparison.vit", "base.jft_384"),
     _supervised("Swin-B", 224, "IN-22k", "comparison.swin", "base.in22k"),
     _supervised("ConvNeXt-T", 224, "IN-22k", "convnext.models", "tiny.in22k"),
@@ -163,6 +195,24 @@ MORE = (
     _supervised("ConvNeXt-B", 384, "IN-22k", "convnext.models", "base.in22k_384"),
     Result(
         "ConvNeXt V2-B", 224, "IN-22k", "IN-22k", "FCMAE first", "convnextv2.models", "base.in22k"
+    ),
+    Result(
+        "EVA-02-L",
+        448,
+        "Merged-38M",
+        "IN-22k",
+        "masked first",
+        "",
+        "eva02_large_patch14_448.mim_m38m_ft_in22k_in1k",
+    ),
+    Result(
+        "SigLIP So400m",
+        378,
+        "WebLI",
+        "captions",
+        "fine-tuned",
+        "",
+        "vit_so400m_patch14_siglip_gap_378.webli_ft_in1k",
     ),
     Result("DINOv2-B", 224, "LVD-142M", "IN-1k", "linear probe", "dinov2.models", "base.linear"),
     Result("DINOv2-g", 224, "LVD-142M", "IN-1k", "linear probe", "dinov2.models", "giant.linear"),
