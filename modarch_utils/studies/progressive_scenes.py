@@ -5,6 +5,7 @@ taken. Networks see few images many times, as in the paper's 350 epochs: in shor
 are too small to learn from cost more than they save, which the record shows too.
 """
 
+import math
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -44,10 +45,6 @@ class ProgressiveSettings:
     batch_size: int = 50
     num_stages: int = 4
     multiple: int = 8
-    weak: Setting = Setting(32, randaugment=0, mixup=0, dropout=0)
-    """The first stage of the paper's way: small images, weak regularisation."""
-    strong: Setting = Setting(64, randaugment=6, mixup=0.1, dropout=0.2)
-    """Its last stage: large images, strong regularisation."""
 
 
 SETTINGS = ProgressiveSettings()
@@ -74,45 +71,52 @@ GPU = Live("s", "imagenette", None, (128, 300), "tf_efficientnetv2_s")
 
 RATES = (8e-3, 16e-3)
 """Learning rates tried first for each case; the best one on validation data is used."""
+
+LARGE = 64
+"""Side of the images of every last stage, and of those that all networks are tested on."""
+FIRST_SIZES = {"fixed": LARGE, "growing": 32, "from 16": 16}
+"""Side of a schedule's first images."""
+
+REGULARISATION = {
+    "none": (Setting(LARGE, 0, 0, 0),) * 2,
+    "weak": (Setting(LARGE, 3, 0.05, 0.1),) * 2,
+    "strong": (Setting(LARGE, 6, 0.1, 0.2),) * 2,
+    "adaptive": (Setting(LARGE, 0, 0, 0), Setting(LARGE, 6, 0.1, 0.2)),
+}
+"""RandAugment, mixup and dropout of the first and of the last stage. ``"adaptive"`` rises from none
+to strong, as in the paper; on average over its stages it is ``"weak"``."""
+
 TIME_SHARE = 0.7
-"""Share of the epochs that ``"fixed, equal time"`` has: a progressive run's time divided by a fixed
-one's, rounded up in favour of the fixed one (the record has the measured ratio)."""
+"""Share of a growing run's epochs that a run at a fixed size has in equal time: the growing run's
+time divided by the fixed one's, rounded up in favour of the fixed one (the record has the measured
+ratio)."""
+
+
+def in_equal_time(epochs: int) -> int:
+    """Epochs at a fixed size that take no less time than ``epochs`` with growing images."""
+    return math.ceil(TIME_SHARE * epochs)
 
 
 def schedule(
-    name: str, epochs: int, settings: ProgressiveSettings = SETTINGS
+    sizes: str, regularisation: str, epochs: int, settings: ProgressiveSettings = SETTINGS
 ) -> ProgressiveSchedule:
-    """The schedule of a variant.
+    """A schedule: what the images do, and what the regularisation does.
 
     Args:
-        name: ``"fixed"`` (size and regularisation of the last stage throughout), ``"fixed, equal
-            time"`` (the same for :data:`TIME_SHARE` of the epochs), ``"fixed, none"`` (without
-            regularisation), or image sizes that grow with ``"adaptive"`` regularisation (weak to
-            strong, the paper's), ``"constant"`` (strong), ``"reversed"`` (strong to weak) or
-            ``"none"``; ``"adaptive, from 16"`` begins with images of half the side.
+        sizes: a key of :data:`FIRST_SIZES`.
+        regularisation: a key of :data:`REGULARISATION`; ``"adaptive"`` adapts with images of a
+            fixed size too.
         epochs: epochs in all.
-        settings: the two ends.
+        settings: stages, and what sizes between the ends are rounded to.
 
     Raises:
-        ValueError: no such variant.
+        ValueError: no such sizes or regularisation.
     """
-    weak, strong = settings.weak, settings.strong
-    small, large = weak.image_size, strong.image_size
-    ends = {
-        "fixed": (strong, strong),
-        "fixed, equal time": (strong, strong),
-        "fixed, none": (replace(weak, image_size=large),) * 2,
-        "adaptive": (weak, strong),
-        "adaptive, from 16": (replace(weak, image_size=16), strong),
-        "constant": (replace(strong, image_size=small), strong),
-        "reversed": (replace(strong, image_size=small), replace(weak, image_size=large)),
-        "none": (weak, replace(weak, image_size=large)),
-    }
-    if name not in ends:
-        raise ValueError(f"No variant {name!r}; choose one of {', '.join(ends)}.")
-    if name == "fixed, equal time":
-        epochs = round(TIME_SHARE * epochs)
-    first, last = ends[name]
+    for name, known in ((sizes, FIRST_SIZES), (regularisation, REGULARISATION)):
+        if name not in known:
+            raise ValueError(f"No {name!r}; choose one of {', '.join(known)}.")
+    first, last = REGULARISATION[regularisation]
+    first = replace(first, image_size=FIRST_SIZES[sizes])
     stages = 1 if first == last else settings.num_stages
     return ProgressiveSchedule(first, last, stages, epochs, settings.multiple)
 
@@ -163,13 +167,12 @@ def train(
         options: further arguments of :func:`modarch_utils.training.loop.fit`.
 
     Returns:
-        ``val`` and ``test`` (accuracy in percent at the strong setting's size), ``train_seconds``
+        ``val`` and ``test`` (accuracy in percent at the last stage's size), ``train_seconds``
         (processor time of the training alone) and ``history``.
     """
     images, labels = load(plan, framing, settings.train_images)
-    size = settings.strong.image_size
     held_out = [
-        scenes.load(n, size, seed=stream, framing=framing)
+        scenes.load(n, plan.last.image_size, seed=stream, framing=framing)
         for stream, n in ((1, settings.val_images), (2, settings.test_images))
     ]
     model = build(int(labels.max()) + 1, seed)

@@ -130,6 +130,12 @@ def test_a_record_is_whole(name):
     json.dumps(record, allow_nan=False)
 
 
+def assert_inside(scores: dict[float, float], used: float) -> None:
+    """The rate that was used scores best, and lies inside of those tried."""
+    assert scores[used] == max(scores.values()), scores
+    assert min(scores) < used < max(scores), scores
+
+
 @pytest.mark.parametrize("name", SEARCHED)
 def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
     record = records.load(name)
@@ -139,8 +145,7 @@ def test_the_best_rate_is_the_best_and_lies_inside_its_grid(name):
         if not scores.keys() - {0}:
             continue  # no labels to choose by, or no rate to choose
         (used,) = set(records.select(record, "lr", **case))
-        assert scores[used] == max(scores.values()), case
-        assert min(scores) < used < max(scores), case
+        assert_inside(scores, used)
 
 
 def test_records_hold_what_chapters_draw():
@@ -170,17 +175,24 @@ def test_cost_record_is_whole():
 
 def test_progressive_record_is_whole():
     record = records.load("progressive_scenes")
-    seeds = record["settings"]["seeds"]
-    assert len(seeds) >= 3
-    for case in progressive_scenes.CASES:
-        short = case["epochs"] in record["settings"]["short"]
-        wanted = record["settings"]["many_seeds"] if short else seeds
+    settings, best = record["settings"], record["settings"]["best_lr"]
+    assert len(best) == len({json.dumps({**case, "lr": 0}) for case in best})
+    assert len(best) == 5 * (8 + 4 + 1) + 5 + 9  # lengths, the wide scenes, the strengths
+    more = settings["more_seeds"]
+    compared = {json.dumps(c): more[n] for n in more for c in settings["compared"][n]}
+    for case in best:
+        wanted = settings["seeds"]
+        if n := compared.get(json.dumps(case)):
+            wanted = list(range(n))
+        if "side" in case:
+            wanted = list(progressive_scenes.STRENGTH_SEEDS)
         assert sorted(records.select(record, "seed", **case)) == wanted
-        tried = {r["lr"] for r in record["results"] if case.items() <= r.items()}
-        assert tried == set(record["settings"]["rates"])
-    cost = record["settings"]["epoch_seconds"]
-    # The rival in "equal time" must not have been given less than its share.
-    assert record["settings"]["time_share"] >= cost["adaptive"] / cost["fixed"]
+        case = {key: value for key, value in case.items() if key != "lr"}
+        first = [r for r in record["results"] if case.items() <= r.items() and r["seed"] == 0]
+        assert_inside({r["lr"]: r["val"] for r in first}, records.select(record, "lr", **case)[0])
+    cost = settings["epoch_seconds"]
+    # The rival in equal time must not have been given less than its share.
+    assert settings["time_share"] >= cost["growing"] / cost["fixed"]
 
 
 def test_fused_map_record_is_whole():

@@ -1,6 +1,6 @@
 """Training with a schedule: every epoch gets its size, its augmentation and its dropout."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -130,30 +130,28 @@ def test_batches_use_randaugment():
         replace(plain, randaugment=-1)
 
 
-def test_variants_differ_in_what_their_names_say():
-    weak, strong = progressive_scenes.SETTINGS.weak, progressive_scenes.SETTINGS.strong
-    plan = {
-        name: progressive_scenes.schedule(name, 20)
-        for name in ("fixed", "fixed, none", "adaptive", "constant", "reversed", "none")
-    }
-    assert (plan["adaptive"].first, plan["adaptive"].last) == (weak, strong)
-    assert plan["fixed"].at(0) == strong
-    small, large = weak.image_size, strong.image_size
-    for name in ("adaptive", "constant", "reversed", "none"):
-        assert (plan[name].at(0).image_size, plan[name].at(19).image_size) == (small, large)
-    regularisation = {
-        name: [replace(p.at(epoch), image_size=1) for epoch in (0, 19)] for name, p in plan.items()
-    }
-    assert regularisation["reversed"] == regularisation["adaptive"][::-1]
-    assert regularisation["constant"] == regularisation["fixed"]
-    assert regularisation["none"] == regularisation["fixed, none"]
-    assert progressive_scenes.schedule("fixed, equal time", 20).epochs == 14
-    with pytest.raises(ValueError, match="No variant 'shrinking'"):
-        progressive_scenes.schedule("shrinking", 20)
+def test_schedules_differ_in_what_their_names_say():
+    none, strong = (progressive_scenes.REGULARISATION[name][1] for name in ("none", "strong"))
+    for sizes, side in progressive_scenes.FIRST_SIZES.items():
+        for name in ("none", "weak", "strong"):
+            plan = progressive_scenes.schedule(sizes, name, 20)
+            assert {replace(s, image_size=64) for _, _, s in plan.stages()} == {plan.last}
+        plan = progressive_scenes.schedule(sizes, "adaptive", 20)
+        assert (plan.at(0), plan.at(19)) == (replace(none, image_size=side), strong)
+    assert [progressive_scenes.in_equal_time(n) for n in (8, 20)] == [6, 14]
+    with pytest.raises(ValueError, match="No 'shrinking'; choose one of fixed, growing"):
+        progressive_scenes.schedule("shrinking", "none", 20)
+
+
+def test_weak_regularisation_is_adaptive_on_average():
+    stages = progressive_scenes.schedule("fixed", "adaptive", 20).stages()
+    (weak, _) = progressive_scenes.REGULARISATION["weak"]
+    mean = np.mean([astuple(setting) for _, _, setting in stages], axis=0)
+    assert mean == pytest.approx(astuple(weak))
 
 
 def test_a_short_run_learns():
-    plan = progressive_scenes.schedule("adaptive", 12)
+    plan = progressive_scenes.schedule("growing", "adaptive", 12)
     settings = replace(progressive_scenes.SETTINGS, train_images=200, test_images=200)
     result = progressive_scenes.train(plan, "close", 8e-3, 0, settings, progress=False)
     assert result["history"].train_loss[-1] < result["history"].train_loss[0]
