@@ -190,8 +190,8 @@ for row, table in (
 # * **method**: trained with labels throughout, fine-tuned, or frozen with a *linear probe* on top;
 # * **recipe**: how long, with which augmentation, after which pre-training (MAE and FCMAE first learn to fill in hidden parts of pictures).
 #
-# So there are two tables. In the left one every network had the **same data**: the pictures and labels of ImageNet-1k and nothing else. Their recipes differ, from 90 epochs to 1,600 of
-# masked pre-training. In the right one everybody brought what they had, and used the labels of ImageNet-1k at the end.
+# So there are two tables. In the first every network had the **same data**: the pictures and labels of ImageNet-1k and nothing else. Their recipes differ, from 90 epochs to 1,600 of
+# masked pre-training. In the second everybody brought what they had, and used the labels of ImageNet-1k at the end.
 
 
 # %%
@@ -231,7 +231,7 @@ for name in ("ResNet-50", "ViT-B/16"):
 
 # %% [markdown]
 # **With the data of 2012 and the recipe of 2022, ViT-B/16 has the accuracy of ConvNeXt-B.** Whoever compares a new network with the ResNet-50 of 2015 compares recipes as well. (Chapter [02](02_convnext.ipynb)
-# takes such a step apart. DINOv3, of August 2025, is missing at the right: we have traced no figure of it for these pictures, and a blank is better than a number from memory.) Where do the figures come from?
+# takes such a step apart. DINOv3, of August 2025, is missing in the second table: we have traced no figure of it for these pictures, and a blank is better than a number from memory.) Where do the figures come from?
 
 # %%
 sources = sorted({(r.network, r.source) for r in EQUAL + MORE})
