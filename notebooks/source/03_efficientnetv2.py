@@ -903,7 +903,7 @@ print(f"time of fixed / growing at equal epochs: {saving:.2f}")
 # after 15 and 30 epochs. That lead, which short demonstrations like to show, is the price of strong regularisation in a short run.
 #
 # **From 60 epochs on they lose less than the margin.** With as many epochs they are 0.3 and 0.5 points behind (the latter visibly), and have saved more than a third of the time. But fixed images for seven tenths of the epochs save
-# about as much (by the median epoch they take 13 % more; runs without RandAugment take less than their share), and against these we see no difference: after 120 epochs it lies within one point, after 60 it holds zero. So on
+# about as much (by the ratio above they take 13 % more), and against these we see no difference: after 120 epochs it lies within one point, after 60 it holds zero. So on
 # close scenes images that grow pay against *as many epochs*, as the paper counts, and not against stopping earlier.
 #
 # ### Is it the size, or the regularisation?
@@ -963,8 +963,8 @@ plots.show(
 )
 
 # %% [markdown]
-# *The size*: with the same regularisation growing images cost 24, 21 and 10 points in the short runs, 0.8 after 60 epochs, and on average nothing visible after 120. (Means of unequal parts: after 30 epochs 3 to 7 points, with strong
-# regularisation 28.) *The regularisation*: with growing images, adaptive is far ahead of weak and strong in the short runs, and after 8 epochs behind none. After 60 it beats weak by 2 and strong by 3 points, and its lead
+# *The size*: with the same regularisation growing images cost 24, 21 and 10 points in the short runs, 0.8 after 60 epochs, and on average nothing visible after 120. (Means of unequal parts: after 30 epochs
+# most of it is the strong regularisation's, see the curves.) *The regularisation*: with growing images, adaptive is far ahead of weak and strong in the short runs, and after 8 epochs behind none. After 60 it beats weak by 2 and strong by 3 points, and its lead
 # over none holds zero by a hair; after 120 no rival differs visibly. *16 pixels*: a loss in the short runs, none after 60 epochs, and after 120 a small gain.
 #
 # ### Small objects: predict first

@@ -740,7 +740,7 @@ print(f"numbers written {explained(1):.0%}, both together {explained(0, 1):.0%}"
 
 # %% [markdown]
 # The two networks at the end write most for each multiply-add by far, and take longest for each. Among the others the column says little. (Two quotients with the same denominator go together a little even if time had nothing
-# to do with writing. So the last two lines ask without quotients, on logarithms, what the numbers written add to the multiply-adds: about a hundredth, and even 97 % of the variance leave single networks off by half.) MobileNetV3 and EfficientNet-B4 are made of
+# to do with writing. So the last two lines ask without quotients, on logarithms, what the numbers written add to the multiply-adds. Little is left to add, and yet single networks are far off.) MobileNetV3 and EfficientNet-B4 are made of
 # depthwise convolutions and squeeze-and-excitation, which the count of FLOPs likes and the clock does not. {cite:t}`dehghani2022efficiency` show more such cases:
 # which network is "efficient" depends on which cost you put on the axis.
 #
