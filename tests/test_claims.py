@@ -18,7 +18,8 @@ from modarch_utils import claims
 from modarch_utils.claims import Claim, Interval, Ledger, contrast, paper, rule
 
 ROOT = Path(__file__).parents[1]
-PAPERS = tomllib.loads((ROOT / "modarch_utils" / "papers.toml").read_text(encoding="utf-8"))
+FILES = sorted((ROOT / "modarch_utils" / "papers").glob("*.toml"))
+PAPERS = {file.stem: tomllib.loads(file.read_text("utf-8")) for file in FILES}
 BIBLIOGRAPHY = (ROOT / "references.bib").read_text(encoding="utf-8")
 KEYS = set(re.findall(r"^@\w+\{([^,\s]+),", BIBLIOGRAPHY, re.MULTILINE))
 CHAPTERS = sorted((ROOT / "notebooks" / "source").glob("*.py"))
@@ -49,6 +50,10 @@ def unsourced(node: dict, path: str = "") -> list[str]:
 def sources(node: dict) -> set[str]:
     below = (sources(value) for value in node.values() if isinstance(value, dict))
     return {node["source"]}.union(*below) if "source" in node else set().union(*below)
+
+
+def test_a_file_holds_the_tables_of_its_name():
+    assert all(list(tables) == [name] for name, tables in PAPERS.items())
 
 
 def test_every_quoted_figure_has_a_source_and_a_place():

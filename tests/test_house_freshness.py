@@ -220,7 +220,7 @@ def named(source: Path) -> set[str]:
     for name in re.findall(r'zoo\.\w+\("([\w-]+)"', text):
         weights = package.glob(f"weights/{name}/**/*.safetensors")
         found |= {path.relative_to(package).as_posix() for path in weights}
-    found |= {"papers.toml"} if "claims.paper(" in text else set()
+    found |= {f"papers/{name}.toml" for name in re.findall(r'claims\.paper\(f?"(\w+)', text)}
     return {f"modarch_utils/{file}" for file in found if (package / file).is_file()}
 
 

@@ -1,6 +1,8 @@
 """What a paper says, what this course measured, and whether the two agree.
 
-Papers' figures stand in ``papers.toml``. What a chapter claims stands in this folder in a file
+Every figure that the course quotes from a paper stands in ``papers/``, once: ``source`` is a key of
+``references.bib``, ``where`` the place in it, and GMACs are the paper's "FLOPs", multiply-adds in
+units of 1e9 at 224 × 224. What a chapter claims stands in this folder in a file
 named after it, one table a row: the sentence, the paper's figure, its source, the tolerance. The
 notebook hands a :class:`Ledger` what it measured, one line a row, and shows it as its last table.
 The same rows travel in the notebook's output as JSON, from which the book's ledger page is made.
@@ -33,16 +35,17 @@ MIME = "application/vnd.modarch.claims+json"
 
 
 @cache
-def _papers() -> dict:
-    path = resources.files("modarch_utils").joinpath("papers.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+def _papers(file: str) -> dict:
+    """A file each, so that a figure's change makes those chapters stale that quote its file."""
+    path = resources.files("modarch_utils").joinpath("papers", f"{file}.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def paper(key: str) -> dict:
     """Return figures quoted from a paper, for example ``paper("convnext.ladder")``.
 
     Args:
-        key: a table of ``papers.toml``, with dots between its parts.
+        key: a table, with dots between its parts, of which the first is its file in ``papers/``.
 
     Returns:
         The table: its figures, ``source`` (a key of ``references.bib``) and ``where``.
@@ -50,10 +53,10 @@ def paper(key: str) -> dict:
     Raises:
         KeyError: no such table.
     """
-    table = _papers()
+    table = _papers(key.partition(".")[0])
     for part in key.split("."):
         if not isinstance(table, dict) or part not in table:
-            raise KeyError(f"papers.toml has no table {key!r}; add it there with its source.")
+            raise KeyError(f"papers/ has no table {key!r}; add it there with its source.")
         table = table[part]
     return table
 
@@ -167,7 +170,7 @@ class Ledger:
             for an effect its ``unit``, the paper's ``figure`` in that unit and ``figure_spread``;
             ``otherwise``, the verdict where a number misses its margin (``opposite`` unless said).
             The texts, and the paper's figure and spread, are templates as of :meth:`str.format`:
-            they name what :meth:`add` is given, ``margin``, and figures of ``papers.toml``. A
+            they name what :meth:`add` is given, ``margin``, and figures of ``papers/``. A
             field may compute: ``"{convnext.params.resnet50 / 1e6:.1f}M"``.
 
     Raises:
@@ -297,9 +300,11 @@ class Ledger:
                 given["paper"] = f"{{{row['figure']}:+.2f}} {unit}"
         given |= {key: f"{{{key}}}" for key in ("ours", "spread") if key in values}
         templates = given | {key: row[key] for key in TEXTS if key in row}
-        if idle := sorted(set(values) - set().union(*map(names, templates.values()))):
+        asked = set().union(*map(names, templates.values()))
+        if idle := sorted(set(values) - asked):
             raise ValueError(f"{self._place(name)} names no value {idle[0]!r}, which was given.")
-        known = _papers() | known | values
+        known = {key: table for file in asked for key, table in _papers(file).items()} | known
+        known |= values
         texts = {}
         for key, template in templates.items():
             try:
@@ -307,7 +312,7 @@ class Ledger:
             except KeyError as missing:
                 raise ValueError(
                     f"{self._place(name)}: `{key}` names {missing}, which is neither in "
-                    "papers.toml nor given to ledger.add."
+                    "papers/ nor given to ledger.add."
                 ) from None
             except (AttributeError, IndexError, SyntaxError, TypeError, ValueError) as error:
                 raise ValueError(

@@ -53,7 +53,7 @@ class Step:
     """One rung: what changed, the network after the change, and how it is trained."""
 
     key: str
-    """Short name, also the key of the paper's figures in ``papers.toml``."""
+    """Short name, also the key of the paper's figures in ``papers/convnext.toml``."""
     title: str
     """Label in figures and tables."""
     design: Design

@@ -316,7 +316,7 @@ def draw_map(
         low, high = ([place(bands[s][k], widths) for s in sides] for k in (0, 1))
         shade = {"color": PALETTE["ink"], "alpha": 0.35, "lw": 0, "label": "as fast as each other"}
         axis.fill_betweenx(range(len(sides)), low, high, **shade)
-    side = 262 / 2  # the middle of 224 and 300 pixels, after the stem
+    side = (224 + 300) / 2 / 2  # between the sizes of training and of use, after the stem
     for number, stage in enumerate(stages, start=1):
         side /= stage.stride
         if stage.expand > 1:  # else there is no MBConv to compare with

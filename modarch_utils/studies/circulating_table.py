@@ -1,6 +1,6 @@
 """A table as it circulates, and which of its cells cannot be true (chapter 06_comparison).
 
-What should stand in a wrong cell is counted, or quoted from ``papers.toml``; see ``comparison``.
+What should stand in a wrong cell is counted, or quoted from ``papers/``; see ``comparison``.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """The comparison table as data: networks, costs, quoted accuracies (chapter 06_comparison).
 
 Costs are counted, never typed: :func:`count` builds a network on the meta device. Accuracies come
-from ``papers.toml``, each with what it was measured with: labels, pictures, resolution, method.
+from ``papers/``, each with what it was measured with: labels, pictures, resolution, method.
 """
 
 import csv
@@ -105,14 +105,19 @@ def count_network(network: Network, side: int | None = None) -> Cost:
 
 
 @cache
-def timm_top1() -> dict[tuple[str, int], float]:
-    """Accuracy in percent of timm's checkpoints, by name with tag and side in pixels.
+def timm_results() -> dict[tuple[str, int], dict[str, float]]:
+    """Accuracies in percent of timm's checkpoints, by name with tag and side in pixels.
 
-    All were scored by timm's own evaluator; the head of the file says when.
+    ``top1`` on ImageNet-1k's validation pictures; ``real`` on them with the labels of ReaL (Beyer
+    et al. 2020, arXiv 2006.07159); ``v2`` on new pictures, ImageNet-V2 (Recht et al. 2019, arXiv
+    1902.10811). All were scored by timm's own evaluator; the head of the file says when.
     """
     file = resources.files(__package__).joinpath("timm_results.csv")
     rows = csv.DictReader(line for line in file.read_text("utf-8").splitlines() if line[0] != "#")
-    return {(row["model"], int(row["side"])): float(row["top1"]) for row in rows}
+    kinds = ("top1", "real", "v2")
+    return {
+        (row["model"], int(row["side"])): {kind: float(row[kind]) for kind in kinds} for row in rows
+    }
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ class Result:
     """The labels that were used anywhere on the way."""
     method: str
     table: str
-    """Table of ``papers.toml`` that holds ``source``; empty for a figure of timm's."""
+    """Table of ``papers/`` that holds ``source``; empty for a figure of timm's."""
     figure: str
     """Where in that table the accuracy stands, with dots between the parts; or a checkpoint."""
 
@@ -136,7 +141,7 @@ class Result:
     def top1(self) -> float:
         """Accuracy in percent."""
         if not self.table:
-            return timm_top1()[self.figure, self.side]
+            return timm_results()[self.figure, self.side]["top1"]
         value = claims.paper(self.table)
         for part in self.figure.split("."):
             value = value[part]

@@ -24,6 +24,7 @@ What a token can see:
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +33,9 @@ from modarch_utils.measure import count_macs, count_params
 from modarch_utils.models.mamba import Mamba
 from modarch_utils.models.sequence import SequenceBlock
 from modarch_utils.models.vit import PatchEmbed
+from modarch_utils.studies import inductive_bias
 from modarch_utils.studies.inductive_bias import SWIN, BiasSettings
-from modarch_utils.training.equal_steps import equal_steps
 from modarch_utils.training.history import History
-from modarch_utils.training.loop import fit
 
 SETTINGS = SWIN
 """2,048 scenes seen from close, and 256 steps: the budget of the study of Swin's shift."""
@@ -182,25 +182,6 @@ def train(
     net: NetSettings = NET,
     **options,
 ) -> tuple[PictureNet, History]:
-    """Train a network as :func:`modarch_utils.studies.inductive_bias.train` does.
-
-    Args:
-        name: see :func:`build`.
-        lr: highest learning rate.
-        seed: initialisation and order of the images.
-        data: images ``(N, 3, H, W)`` uint8 and labels ``(N,)``.
-        settings: the budget.
-        net: the network.
-        options: further arguments of :func:`modarch_utils.training.loop.fit`.
-
-    Returns:
-        The trained network and its history.
-
-    Raises:
-        ValueError: no such network, or steps that are no whole number of passes over the images.
-    """
-    model = build(name, seed, settings, net)
-    config = equal_steps(
-        len(data[0]), settings.steps, settings.batch_size, lr=lr, augment="none", seed=seed
-    )
-    return model, fit(model, data, None, config, **options)
+    """Do :func:`modarch_utils.studies.inductive_bias.train`, with :func:`build`'s networks."""
+    made = partial(build, net=net)
+    return inductive_bias.train(name, lr, seed, data, settings, made, **options)

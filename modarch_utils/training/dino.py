@@ -42,6 +42,8 @@ class DinoConfig:
     """Channels of the heads' two hidden layers; 2048 in the paper."""
     bottleneck: int = 64
     """Channels before the prototypes; 256 to 384 in the paper."""
+    batch_norm: bool = False
+    """BatchNorm in the heads, as the released code's ``use_bn``; see :class:`DinoHead`."""
     student_temperature: float = 0.1
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     """At the first step and after the warm-up."""
@@ -76,21 +78,32 @@ class DinoHead(nn.Module):
 
     The prototypes have length 1, as the released code's have at the start (it then lets the
     lengths learn), so that logits lie in [-1, 1] and the temperature alone decides the sharpness.
+
+    At the start the class tokens of all images are nearly the same. ``batch_norm`` takes away what
+    a batch has in common, so that differences between images count from the first step; it uses
+    the batch's own statistics always, the teacher's in its answers too.
     """
 
-    def __init__(self, dim: int, prototypes: int, hidden: int = 2048, bottleneck: int = 256):
+    def __init__(
+        self,
+        dim: int,
+        prototypes: int,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        batch_norm: bool = False,
+    ):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, bottleneck),
-        )
-        for layer in self.mlp[::2]:
+
+        def layer(inputs: int) -> list[nn.Module]:
+            norm = [nn.BatchNorm1d(hidden, track_running_stats=False)] if batch_norm else []
+            return [nn.Linear(inputs, hidden), *norm, nn.GELU()]
+
+        self.mlp = nn.Sequential(*layer(dim), *layer(hidden), nn.Linear(hidden, bottleneck))
+        for module in self.mlp:
             # A bias would point all samples the same way, and no prototype could tell them apart.
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -293,7 +306,7 @@ class DINOv2(nn.Module):
     def __init__(self, backbone: nn.Module, dim: int, config: DinoConfig | None = None):
         super().__init__()
         self.config = config = config or DinoConfig()
-        sizes = (dim, config.prototypes, config.hidden, config.bottleneck)
+        sizes = (dim, config.prototypes, config.hidden, config.bottleneck, config.batch_norm)
         parts = {"backbone": backbone, "dino": DinoHead(*sizes), "ibot": DinoHead(*sizes)}
         self.student = nn.ModuleDict(parts)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)

@@ -93,7 +93,7 @@ def test_a_clone_with_windows_line_ends_loads_every_checkpoint(tmp_path, monkeyp
     clone = tmp_path / "한 clone"
     command = ["git", "-c", "core.autocrlf=true", "clone", "--quiet", "--depth=1"]
     subprocess.run([*command, ROOT.as_uri(), clone], check=True)
-    assert b"\r" not in (clone / "modarch_utils" / "papers.toml").read_bytes()
+    assert b"\r" not in (clone / "modarch_utils" / "papers" / "dino.toml").read_bytes()
     monkeypatch.setattr(zoo, "WEIGHTS", clone / "modarch_utils" / "weights")
     shipped = [entry.name for entry in zoo.CHECKPOINTS.values() if entry.kind == "shipped"]
     assert all(zoo.folder(name).is_relative_to(clone) for name in shipped)

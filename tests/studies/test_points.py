@@ -58,6 +58,13 @@ def test_energy_distance_by_hand_and_by_scipy():
     assert points.energy_distance(a, a) == 0
 
 
+def test_strays_are_between_the_gaussians():
+    assert points.strays(points.centres()) == 0
+    assert points.strays(torch.cat((points.centres(), torch.zeros(8, 2)))) == 0.5
+    real = points.eight_gaussians(20_000, rng())[0]
+    assert points.strays(real) == pytest.approx(math.exp(-4.5), rel=0.2)
+
+
 @pytest.mark.parametrize("b", [torch.zeros(3), torch.zeros(3, 3), torch.zeros(0, 2)])
 def test_energy_distance_wants_samples_of_one_dimension(b):
     with pytest.raises(ValueError, match="Samples must be"):
@@ -80,6 +87,7 @@ def test_the_teacher_comes_near_the_exact_noise(teacher):
     with torch.no_grad():
         error = (teacher(x, t) - exact).square().mean()
     assert error < 0.2 * exact.square().mean()  # 1 is what a network gets that predicts 0
+    assert all(p.grad is None for p in teacher.parameters())  # frozen, it shall not seem to learn
 
 
 def test_a_told_teacher_draws_the_gaussian_asked_for():

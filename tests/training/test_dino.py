@@ -53,6 +53,14 @@ def test_sinkhorn_is_the_alternation_written_out():
     torch.testing.assert_close(dino.sinkhorn_knopp(logits, 0.05), q)
 
 
+def test_batch_norm_in_the_head_takes_away_what_all_images_share():
+    torch.manual_seed(0)
+    x, common = random(10, 8), 5 * random(8, seed=1)
+    for batch_norm, equal in ((True, True), (False, False)):
+        head = dino.DinoHead(8, K, 16, 6, batch_norm).eval()
+        assert torch.allclose(head(x), head(x + common), atol=1e-4) == equal
+
+
 def test_the_centre_is_a_running_mean_of_earlier_batches():
     net, centre = model(centring="ema"), torch.zeros(K)
     first, second = random(10, K), random(10, K, seed=1)

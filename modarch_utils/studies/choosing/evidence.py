@@ -69,7 +69,7 @@ class Fact(Protocol):
 
 @dataclass(frozen=True)
 class Cited:
-    """A figure of ``papers.toml``."""
+    """A figure of ``papers/``."""
 
     key: str
     text: str
@@ -90,7 +90,7 @@ class Cited:
 
 
 def published(table: dict) -> str:
-    """Year and month of a table of ``papers.toml``: its ``date``, or when arXiv had the paper.
+    """Year and month of a table of ``papers/``: its ``date``, or when arXiv had the paper.
 
     Raises:
         ValueError: it has no date, and its source is not in the timeline.
@@ -102,7 +102,7 @@ def published(table: dict) -> str:
             number = row["where"].removeprefix("arXiv:")
             return f"20{number[:2]}-{number[2:4]}"
     raise ValueError(
-        f"A figure of {table['source']} has no date; give its table in papers.toml a `date`."
+        f"A figure of {table['source']} has no date; give its table in papers/ a `date`."
     )
 
 
