@@ -27,7 +27,7 @@ READY := $(VENV)/.ready
 # What `make weights` retrains: recipes/NAME.py.
 RECIPES := convnext_ladder masked_pretraining small_net_recipe bottlenecks sequence_tasks inductive_bias \
 	scan_for_pictures scaling_law frozen_features fine_tuning cost_of_length fused_map architecture_search progressive_scenes \
-	mini_dinov2_pretrained mini_dinov2 dinov2_features transfer mini_reader mini_sd_autoencoder \
+	mini_dinov2_pretrained dino_arms curation mini_dinov2 dinov2_features transfer few_step_points mini_reader mini_sd_autoencoder \
 	mini_sd mini_lcm_lora mini_lcm guidance_rate few_steps mini_pencil mini_convnext \
 	mini_efficientnetv2
 
