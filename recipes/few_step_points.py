@@ -87,9 +87,9 @@ def main() -> None:
     results, chosen = jobs.search(
         NAME, one_run, cases, lambda case: RATES[case["name"]], SEEDS, settings
     )
-    teachers = jobs.grid([{"name": "ddim", "lr": 0.0}], seed=SEEDS)
-    results += jobs.run(NAME, one_run, teachers, settings)
-    settings |= {"seeds": SEEDS, "best_lr": chosen}
+    alone = {"name": "ddim", "lr": 0.0}
+    results += jobs.run(NAME, one_run, jobs.grid([alone], seed=SEEDS), settings)
+    settings |= {"seeds": SEEDS, "best_lr": [*chosen, alone]}
     print(records.save(NAME, settings=settings, results=results))
 
 

@@ -631,7 +631,7 @@ def pictures_a_second(name: str, dtype: torch.dtype, compiled: bool) -> float:
 
 
 print(f"{'pictures a second':21}" + "".join(f"{name:>12}" for name in VARIANTS))
-for name in several if here.device != "cpu" else ():
+for name in several if here.device.type != "cpu" else ():
     rates = [pictures_a_second(name, *each) for each in VARIANTS.values()]
     nets[name].float()
     print(f"{name:21}" + "".join(f"{rate:12.0f}" for rate in rates))
