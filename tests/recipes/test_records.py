@@ -34,12 +34,13 @@ def test_records_round_trip_and_missing(tmp_path, monkeypatch):
 
 NAMES = sorted(file.stem for file in records.FOLDER.glob("*.json"))
 WITHOUT_SCENES = {"cost_of_length", "fused_map", "guidance_rate", "sequence_tasks"}
+WITHOUT_SCENES |= {"few_step_points"}
 WITHOUT_SCENES |= {"mini_lcm", "mini_lcm_lora", "mini_pencil"}  # mini-sd's record tells of them
 STUDIES = ["architecture_search", "convnext_ladder", "dinov2_features", "fine_tuning"]
-STUDIES += ["frozen_features"]
+STUDIES += ["frozen_features", "curation", "dino_arms", "few_step_points"]
 STUDIES += ["inductive_bias", "masked_pretraining", "scaling_law", "small_net_recipe", "transfer"]
 STUDIES += ["bottlenecks", "scan_for_pictures", "sequence_tasks"]
-SEARCHED = ["bottlenecks", "convnext_ladder", "fine_tuning", "frozen_features"]
+SEARCHED = ["bottlenecks", "convnext_ladder", "few_step_points", "fine_tuning", "frozen_features"]
 SEARCHED += [
     "inductive_bias",
     "masked_pretraining",
@@ -95,6 +96,12 @@ def cases(name: str, settings: dict) -> list[dict]:
         ]
     if name == "scaling_law":
         return jobs.grid([{}], width=settings["widths"], n=settings["sizes"])
+    if name == "curation":
+        return [{"name": name} for name in ("balanced", "web", "curated")]
+    if name == "dino_arms":
+        return [{"arm": arm} for arm in settings["arms"]]
+    if name == "few_step_points":
+        return [{"name": name} for name in ("ddim", *settings["rates"])]
     if name == "bottlenecks":
         return [{"kind": kind} for kind in KINDS]
     if name == "scan_for_pictures":
